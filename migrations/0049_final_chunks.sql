@@ -3,6 +3,5 @@
 alter table imports add column final_chunks jsonb;
 comment on column imports.final_chunks is 'Chunks by state, taken with final_counts. Only to be read where final_counts is not null.';
 
-update imports
-   set final_chunks = final_counts -> 'chunks', final_counts = final_counts - 'chunks'
- where final_counts ? 'chunks';
+-- Safe while older programs run: the column is new and may be null. Imports that ended before have their chunks in final_counts, or nowhere;
+-- both are read as before.

@@ -17,7 +17,7 @@ use muster_domain::apply::Applying;
 use muster_domain::chunk::{self, BrokenChunk, ChunkRecords, body_hash, decode_with, is_sealed};
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
-use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::id::{ChunkId, GroupId, ImportId};
 use muster_domain::import::ChunkState;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::planned::{PlanUse, PlannedRecord};
@@ -86,6 +86,12 @@ impl Job<'_> {
             Known::Missing => return self.leave(transaction, Report::Unknown).await,
         };
         locking.end();
+        // An older producer starts an import without making the group that its plan lacked.
+        let lacks_group =
+            rules.options.enrolment.is_some_and(|place| place.group_id == GroupId::PLANNED.get());
+        if lacks_group && locked.plan != Some(PlanUse::Make) {
+            return self.leave(transaction, Report::Newer("its group is not made yet".to_owned())).await;
+        }
         let staged;
         let body: &[u8] = if body_hash(&self.message.body) == locked.body_hash {
             &self.message.body

@@ -7,9 +7,10 @@ use std::fmt;
 
 use anyhow::{Context, bail};
 use muster_domain::error::{ErrorCode, FileError};
-use muster_domain::id::{ImportId, TenantId};
+use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_domain::parse::TextEncoding;
+use muster_domain::options::Start;
+use muster_domain::parse::{SkipLines, TextEncoding};
 use muster_domain::request::{BRAKE, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
@@ -125,12 +126,19 @@ pub(crate) async fn take_in(
     let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
     let limits = ReceiveLimits { dialect, brake, ..receive_limits(config) };
     let label = source.label().to_owned();
-    let span = traces::entry(None, "muster import", traces::Kind::Internal);
-    let begin = receive::begin(&session.store, new, source.encoding, limits);
-    let upload = traces::within(span.context(), begin).await?;
-    let received = push(upload, source, progress, shutdown).await;
-    let receipt = received.with_context(|| format!("{label} could not be imported"))?;
+    let mut span = traces::entry(None, "muster import", traces::Kind::Internal);
+    let received = async {
+        let begin = receive::begin(&session.store, new, source.encoding, limits);
+        let upload = traces::within(span.context(), begin).await?;
+        let received = push(upload, source, progress, shutdown).await;
+        received.with_context(|| format!("{label} could not be imported"))
+    }
+    .await;
+    if !received.as_ref().is_ok_and(|receipt| receipt.state != ImportState::Refused) {
+        span.fail();
+    }
     span.end();
+    let receipt = received?;
     match receipt.state {
         ImportState::Received => Ok(ReceivedImport::Waits(receipt.import)),
         ImportState::Refused => {
@@ -204,11 +212,22 @@ fn receive_error(error: ReceiveError) -> anyhow::Error {
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
     let dialect = resolved.dialect;
+    let mut options = resolved.import.options.clone();
+    // The group of a plan may be made between two runs of a command.
+    if let Some(place) =
+        options.enrolment.as_mut().filter(|_| options.start == Start::Plan && options.group.is_some())
+    {
+        place.group_id = GroupId::PLANNED.get();
+    }
     let asked = (
-        &resolved.import.options,
+        &options,
         &resolved.import.filename,
         dialect.delimiter,
-        format!("{:?}", dialect.skip_lines),
+        // As earlier versions wrote it: a command that is run again must find the import that it began.
+        match dialect.skip_lines {
+            SkipLines::Refuse => "Told".to_owned(),
+            given => format!("{given:?}"),
+        },
         (resolved.brake != BRAKE).then_some(resolved.brake),
     );
     let mut hash = Sha256::new();

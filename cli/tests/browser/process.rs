@@ -239,7 +239,8 @@ async fn one_cause_is_retried_and_what_was_cancelled_goes_on() {
     browser.until_says("What failed is driven once more").await;
     let six = "return document.querySelector('.counts .failed dd').innerText === '6' && document.body.innerText.includes('completed')";
     browser.until("the six others stay failed", six).await;
-    browser.until("the cause is gone", "return !document.body.innerText.includes('database_refused')").await;
+    let gone = "return [...document.querySelectorAll('.problems')].every(part => !part.innerText.includes('database_refused'))";
+    browser.until("the cause is gone", gone).await;
     // Another one is cancelled before it began, and goes on all the same.
     let (_, import) = rig.upload("filename=november.csv&start=manual", people(40, "other.example", 0)).await;
     browser.open(&format!("{}/console/imports/{import}", rig.url)).await;

@@ -28,7 +28,7 @@ const ZSTD_MARK: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// A ratio says nothing before this much came out.
 const RATIO_FROM: u64 = 1024 * 1024;
 
-/// How an upload is compressed (`Content-Compression`).
+/// How an upload is compressed (`Content-Encoding`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
     /// Not at all.

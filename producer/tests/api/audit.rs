@@ -211,3 +211,37 @@ async fn tokens_are_in_the_audit_by_name() {
     assert_eq!(told, [(&json!("token.revoke"), &name, &actor), (&json!("token.create"), &name, &actor)]);
     assert_eq!(entries[1]["counts"], json!({"scopes": 2}));
 }
+
+/// The CCAI door starts a job's import, and cancels one whose file is replaced: as anywhere else, that is in the audit.
+#[tokio::test]
+async fn what_is_done_to_the_import_of_a_job_is_in_the_audit() {
+    let server = Server::start().await;
+    let mark = newest(&server).await;
+    let api = |method: Method, path: &str| {
+        let request = server.client.request(method, format!("{}/apps/api/v1/bulk/users/{path}", server.url));
+        request.basic_auth(server.tenant.slug.as_str(), Some(&server.token))
+    };
+    let file = |id: Option<&str>| {
+        let people = r#"[{"email": "bo@example.com", "first_name": "Bo", "last_name": "Lee"}]"#;
+        let form = reqwest::multipart::Form::new();
+        let form = match id {
+            Some(id) => form.text("id", id.to_owned()),
+            None => form,
+        };
+        form.part("file", reqwest::multipart::Part::text(people).file_name("users.json"))
+    };
+    let made: Value =
+        api(Method::POST, "upload").multipart(file(None)).send().await.unwrap().json().await.unwrap();
+    let id = made["id"].to_string();
+    for request in [
+        api(Method::PUT, "upload").multipart(file(Some(&id))),
+        api(Method::POST, "proceed").json(&json!({"id": made["id"]})),
+        api(Method::POST, "proceed").json(&json!({"id": made["id"]})),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+    let wanted =
+        ["import.cancel", "import.proceed"].map(|action| entry(action, Value::Null, json!({}), Value::Null));
+    assert_eq!(since(&server, mark).await, wanted);
+}

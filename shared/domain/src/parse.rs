@@ -79,16 +79,16 @@ pub struct ParseEnd {
 /// ```
 /// use muster_domain::error::FileError;
 /// use muster_domain::parse::{Format, ParseLimits, Parser, RecordSink};
-/// use muster_domain::record::{Names, RawRecord};
+/// use muster_domain::record::{FieldNames, RawRecord};
 ///
 /// #[derive(Default)]
 /// struct Lines(Vec<u64>);
 ///
 /// impl RecordSink for Lines {
-///     fn header(&mut self, _: &Names) -> Result<(), FileError> {
+///     fn header(&mut self, _: &FieldNames) -> Result<(), FileError> {
 ///         Ok(())
 ///     }
-///     fn record(&mut self, record: &RawRecord<'_>, _: &Names) -> Result<(), FileError> {
+///     fn record(&mut self, record: &RawRecord<'_>, _: &FieldNames) -> Result<(), FileError> {
 ///         self.0.push(record.position.line);
 ///         Ok(())
 ///     }

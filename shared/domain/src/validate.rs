@@ -55,12 +55,12 @@ pub struct Validated<'a> {
 ///
 /// ```
 /// use muster_domain::options::ImportOptions;
-/// use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+/// use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber};
 /// use muster_domain::rules::Rules;
 /// use muster_domain::validate::{Binding, validate};
 ///
 /// let rules = Rules::new(ImportOptions::default());
-/// let names = Names::from_header(["email", "given_name"]);
+/// let names = FieldNames::from_header(["email", "given_name"]);
 /// let mut binding = Binding::new(&rules);
 /// binding.extend(&names);
 /// let text = |name, value| RawField { name, value: RawValue::Text(value) };

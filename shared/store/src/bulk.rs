@@ -160,9 +160,9 @@ const MATCHING: &str = "
            select coalesce(sum(failed), (i.final_counts ->> 'failed')::bigint, 0)::bigint as failed,
                   coalesce(sum(pending), (i.final_counts ->> 'pending')::bigint, 0)::bigint as pending,
                   count(*) filter (where chunks.state = 'dead')
-                    + coalesce((case when i.final_counts is not null then i.final_chunks ->> 'dead' end)::bigint, 0) as dead
+                    + coalesce((case when i.final_counts is not null then coalesce(i.final_chunks ->> 'dead', i.final_counts #>> '{chunks,dead}') end)::bigint, 0) as dead
              from chunks
-            where chunks.import_id = i.id and (i.final_counts is null or i.final_chunks is null)) as c
+            where chunks.import_id = i.id and (i.final_counts is null or coalesce(i.final_chunks, i.final_counts -> 'chunks') is null)) as c
      cross join lateral (
            select count(*) as records
              from record_issues
@@ -293,11 +293,12 @@ pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
              update bulk_actions
                 set state = case when cardinality(imports) = 0 then 'done' else 'running' end,
                     started_at = now(), touched_at = now(), succeeded = 0, refused = 0,
+                    actor = coalesce($4, actor),
                     ended_at = case when cardinality(imports) = 0 then now() end
               where tenant_id = $1 and id = $2 and (state = 'preview' or $3)
              returning tenant_id, actor, id, action, filter, cardinality(imports) as found, records)
          insert into audit (tenant_id, actor, action, subject, name, counts, filter)
-         select tenant_id, coalesce($4, actor), 'bulk.start', id, action, jsonb_build_object('imports', found, 'records', records), filter
+         select tenant_id, actor, 'bulk.start', id, action, jsonb_build_object('imports', found, 'records', records), filter
            from begun
           where not $5",
     )

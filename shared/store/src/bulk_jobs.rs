@@ -8,8 +8,9 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use uuid::Uuid;
 
+use super::audit::Did;
 use super::convert::wide;
-use super::lifecycle::cancel_import;
+use super::lifecycle::{cancel_import, noted};
 use super::{Store, StoreError};
 
 /// A job.
@@ -160,7 +161,8 @@ pub async fn replace(
     if !matches!(state, ImportState::Receiving | ImportState::Received | ImportState::Refused) {
         return Ok(Moved::Refused(state));
     }
-    cancel_import(&mut transaction, tenant, before).await?;
+    let cancelled = cancel_import(&mut transaction, tenant, before).await?;
+    noted(&mut transaction, store, tenant, before, Did::ImportCancel, cancelled).await?;
     sqlx::query!(
         "update bulk_jobs set import_id = $2, uploaded_by = $3 where id = $1",
         id,
@@ -196,6 +198,7 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
     sqlx::query!("update imports set state = 'running', started_at = now() where id = $1", import.get())
         .execute(&mut *transaction)
         .await?;
+    noted(&mut transaction, store, tenant, import, Did::ImportProceed, 1).await?;
     sqlx::query!(
         "update bulk_jobs set process_requested_at = now(), proceeded_by = $2 where id = $1",
         id,

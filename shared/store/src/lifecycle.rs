@@ -217,6 +217,8 @@ async fn resume_cancelled(
     .execute(&mut *transaction)
     .await?
     .rows_affected();
+    // Somebody may have made its group meanwhile.
+    plans::settle_group(&mut transaction, import, false).await?;
     noted(&mut transaction, store, tenant, import, Did::ImportResume, moved).await?;
     commit(store, transaction).await?;
     Ok(Ok(moved))
@@ -332,7 +334,7 @@ async fn cancel_import_from(
 const REOPENED_AT_A_TIME: i64 = 8;
 
 /// Notes in the same transaction that somebody moved an import, where it moved.
-async fn noted(
+pub(super) async fn noted(
     connection: &mut PgConnection,
     store: &Store,
     tenant: TenantId,

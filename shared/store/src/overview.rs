@@ -75,7 +75,7 @@ pub async fn concerning(
                           coalesce((final_counts ->> 'failed')::bigint, 0) > 0 as failed,
                           case when completed_at is null
                                then exists (select from chunks where import_id = imports.id and chunks.state = 'dead')
-                               else coalesce((final_chunks ->> 'dead')::bigint, 0) > 0
+                               else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                           end as dead,
                           imports.state in ('planning', 'running')
                             and exists (select from chunks where import_id = imports.id and chunks.state = 'retryable') as retryable
@@ -106,7 +106,7 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
               and case when completed_at is null
                        then imports.state in ('planning', 'planned', 'running', 'paused')
                             and exists (select from chunks where import_id = imports.id and chunks.state in ('dead', 'retryable'))
-                       else coalesce((final_chunks ->> 'dead')::bigint, 0) > 0
+                       else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                   end
             order by id desc
             limit $2"#,

@@ -158,7 +158,7 @@ const EARLIER: &str = "
       from (select coalesce(max(id), 0) as seen, coalesce((select lane from chunks where id = $3), 0) as own,
                    set_config('synchronous_commit', 'off', true) as lazily
               from plans
-             where import_id = $1) as latest
+             where import_id = $1 and keys <> '') as latest
       left join met on true
      order by met.plan";
 

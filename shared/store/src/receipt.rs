@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 use super::convert::{small, wide};
 use super::quota::{self, TenantLimits};
 use super::receiving::NewImport;
-use super::{Store, StoreError, duplicates};
+use super::{Store, StoreError, duplicates, plans};
 
 /// How receiving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +217,10 @@ async fn move_on(
             format!("{invalid} of {} records are invalid, and the import was to refuse them", received.total),
         );
         refuse_staged(connection, import, &error).await?;
+    }
+    if state == ImportState::Planning {
+        // Somebody may have made its group while it was received.
+        plans::settle_group(connection, import, false).await?;
     }
     Ok((state, number))
 }

@@ -314,7 +314,7 @@ async fn select(
                     from chunks
                    where chunks.import_id = i.id
                      -- One that has ended has its sums with it. (Those of before kept no numbers of chunks.)
-                     and (i.final_counts is null or i.final_chunks is null or $6)) as c
+                     and (i.final_counts is null or coalesce(i.final_chunks, i.final_counts -> 'chunks') is null or $6)) as c
             order by i.id desc"#,
         tenant.get(),
         id,
@@ -401,8 +401,10 @@ impl TryFrom<ImportRow> for ImportReport {
         let wrong = |column| StoreError::corrupt("imports", column, id);
         let (summed, mut chunks) = sums(&row)?;
         let counts: Counts = match row.final_counts {
-            Some(json) => {
-                if let Some(kept) = row.final_chunks {
+            Some(mut json) => {
+                // Those of before have it among the counts.
+                let among = json.get_mut("chunks").map(Value::take);
+                if let Some(kept) = row.final_chunks.or(among) {
                     chunks = serde_json::from_value(kept).map_err(|_| wrong("final_chunks"))?;
                 }
                 serde_json::from_value(json).map_err(|_| wrong("final_counts"))?

@@ -240,6 +240,12 @@ pub async fn find_by_name(
 /// Revokes a token permanently. `None` if the tenant has no such token; revoking again changes nothing.
 pub async fn revoke(store: &Store, tenant: TenantId, name: &str) -> Result<Option<TokenInfo>, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    // Of two that revoke it at once, one did it.
+    sqlx::query("select from tokens where tenant_id = $1 and name = $2 for update")
+        .bind(tenant.get())
+        .bind(name)
+        .execute(&mut *transaction)
+        .await?;
     let was_good =
         find_by_name(&mut *transaction, tenant, name).await?.is_some_and(|info| info.revoked_at.is_none());
     let row = sqlx::query_as!(

@@ -71,6 +71,9 @@ impl NewUndo {
         if let Some(outcome) = self.outcome {
             given.insert("outcome".into(), serde_json::json!(outcome));
         }
+        if let Some(code) = self.code {
+            given.insert("code".into(), code.as_str().into());
+        }
         (!given.is_empty()).then_some(given.into())
     }
 }

@@ -53,7 +53,7 @@ async fn why_37_records_failed_is_found_out_and_their_file_is_mended_from_the_co
     let (_, import) = rig.upload("filename=september.csv", people(370, "people.example", 10)).await;
     rig.ended(&import).await;
     let causes = "What it means and what to do";
-    let browser = found_out(&rig, "37 records failed", "Look at the problems", causes).await;
+    let browser = found_out(&rig, "37 records failed", "Check the problems", causes).await;
     browser.click(".problems summary").await;
     browser.until_says("Record 10 (line 11)").await;
     let failed = browser.behind("#failed ~ .pages a[href$='/failed.csv']").await;
@@ -104,7 +104,7 @@ async fn a_broker_that_is_gone_is_found_out_from_the_console_alone() {
     broker.refuse();
     broker.cut();
     let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
-    let why = "he queue does not take it";
+    let why = "he queue does not accept it";
     let browser = found_out(&rig, "stands still", why, why).await;
     browser.click("nav a[href='/console/queue']").await;
     browser.until_says("The queue does not answer.").await;

@@ -127,6 +127,12 @@ async fn a_cancelled_undo_is_not_resumed_beside_another() {
     let first = waiting(&pipeline, import);
     opened(&pipeline, &first).await;
     lifecycle::cancel(&store, tenant, first.id).await.unwrap();
+    // One that is being planned is open too.
+    let planned = NewUndo { start: Start::Plan, ..whole(&pipeline, import) };
+    opened(&pipeline, &planned).await;
+    let refused = Transition::Undone(Refusal::Undone(planned.id));
+    assert_eq!(lifecycle::resume(&store, tenant, first.id).await.unwrap(), refused);
+    lifecycle::cancel(&store, tenant, planned.id).await.unwrap();
     let second = waiting(&pipeline, import);
     opened(&pipeline, &second).await;
     let refused = Transition::Undone(Refusal::Undone(second.id));

@@ -43,7 +43,7 @@ pub(super) async fn proceed(
     let body = json_body(&state, request.into_body()).await?;
     let id =
         job_id(body.get("id")).ok_or_else(|| DoorError::bad_request("`id` must be the number of a job"))?;
-    match bulk_jobs::proceed(&state.0.store, tenant, id, user.name()).await? {
+    match bulk_jobs::proceed(&state.0.store.by(&user.actor()), tenant, id, user.name()).await? {
         Moved::Done(before) => {
             if before == ImportState::Received {
                 state.0.wake.notify_one();

@@ -88,7 +88,7 @@ async fn put_in_place(
     id: i64,
     upload: Upload,
 ) -> Answer<i64> {
-    let store = &state.0.store;
+    let store = &state.0.store.by(&user.actor());
     let import = upload.import();
     finish(upload).await?;
     let refusal = match bulk_jobs::replace(store, tenant, id, import, user.name()).await? {

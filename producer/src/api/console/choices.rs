@@ -59,6 +59,10 @@ fn one(form: Form, name: &str, question: &Question, chosen: &[(String, String)])
                     select id=(name) name=(name) aria-describedby=[hint_id.as_deref()] {
                         option value="" { (usual) }
                         @for (known, meaning) in *values { option value=(known) selected[value == Some(*known)] { (meaning) } }
+                        // Written in another way than the list has it, or by a newer program: saving must not lose it.
+                        @if let Some(own) = value.filter(|value| values.iter().all(|(known, _)| known != value)) {
+                            option value=(own) selected { (own) }
+                        }
                     }
                 }
                 Answer::Text(example) => {
@@ -100,6 +104,11 @@ mod tests {
     fn what_a_profile_has_is_chosen_and_what_is_of_one_file_is_not_offered() {
         let chosen = [("dates".to_owned(), "dmy".to_owned()), ("sheet".to_owned(), "\"<b>".to_owned())];
         let shown = view(Form::Profile, &chosen).into_string();
+        let own = view(Form::Profile, &[("delimiter".to_owned(), ";".to_owned())]).into_string();
+        assert!(
+            own.contains("<option value=\";\" selected>"),
+            "a value in another way of writing is kept: {own}"
+        );
         assert!(shown.contains("<option value=\"dmy\" selected>"), "{shown}");
         assert!(shown.contains("value=\"&quot;&lt;b&gt;\"") && !shown.contains("<b>"), "{shown}");
         assert_eq!(shown.matches(" selected").count(), 1, "{shown}");

@@ -65,9 +65,9 @@ struct LaneBuffer {
 ///
 /// ```
 /// use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, decode};
-/// use muster_domain::record::{Names, Position, RawField, RawRecord, RawValue, RecordNumber};
+/// use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber};
 ///
-/// let names = Names::from_header(["email"]);
+/// let names = FieldNames::from_header(["email"]);
 /// let fields = [RawField { name: 0, value: RawValue::Text("ada@example.com") }];
 /// let position = Position { record: RecordNumber::FIRST, line: 2, byte: 6 };
 /// let record = RawRecord { position, fields: &fields, defect: None, raw: None };

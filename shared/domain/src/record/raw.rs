@@ -46,9 +46,9 @@ impl FieldNames {
     /// Index of `name`, appended if it is new.
     ///
     /// ```
-    /// use muster_domain::record::Names;
+    /// use muster_domain::record::FieldNames;
     ///
-    /// let mut names = Names::from_header(["email", "phone"]);
+    /// let mut names = FieldNames::from_header(["email", "phone"]);
     /// assert_eq!((names.intern("phone"), names.intern("given_name")), (1, 2));
     /// assert_eq!(names.get(2), Some("given_name"));
     /// ```

@@ -89,7 +89,7 @@ pub(crate) async fn hindrance(
     let undo = sqlx::query_scalar!(
         "select id
            from imports
-          where undoes = $1 and tenant_id = $2 and state in ('received', 'running', 'paused')
+          where undoes = $1 and tenant_id = $2 and state in ('received', 'planning', 'planned', 'running', 'paused')
           order by id desc
           limit 1",
         import.get(),

@@ -103,7 +103,7 @@
       const answer = await fetch(`/console/new/keep?${query}`, { method: "POST", headers });
       if (answer.status === 401) return location.reload();
       const told = await answer.json();
-      if (answer.ok) {
+      if (answer.ok && !told.error) {
         const list = document.getElementById("profile");
         list.add(new Option(told.name, told.name), 1);
         kept.textContent = `Saved as the profile ${told.name}. It is changed under Profiles.`;
