@@ -38,7 +38,9 @@ fn mended(failed: &str) -> String {
     let mut lines = failed.lines();
     let mut file = format!("{}\n", lines.next().unwrap());
     for (at, line) in lines.enumerate() {
-        let mut cells: Vec<String> = line.trim_matches('"').split("\",\"").map(str::to_owned).collect();
+        // One quote at each end: the first cell may be empty.
+        let inner = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')).unwrap();
+        let mut cells: Vec<String> = inner.split("\",\"").map(str::to_owned).collect();
         cells[0] = format!("mended{at}@people.example");
         cells[3] = String::new();
         file.push_str(&format!("\"{}\"\n", cells.join("\",\"")));
