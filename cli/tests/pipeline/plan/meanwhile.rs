@@ -85,7 +85,7 @@ async fn a_plan_is_applied_by_the_catalog_of_that_moment() {
         Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() }
     );
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
-    assert_eq!((failed[0].record, failed[0].errors[0].field.as_deref()), (1, Some("roles")));
+    assert_eq!((failed[0].record, failed[0].errors[0].field.as_deref()), (1, Some("roles.0")));
     assert_ne!(failed[0].errors[0].code, ErrorCode::ChangedSincePlan);
     pipeline.finish().await;
 }

@@ -236,7 +236,7 @@ mod tests {
             ("mailto:a@b.co", "mailto"),
             ("a@b.co#mailto:a@b.co#", "before the first #"),
             ("a@b.co; c@d.co", "two addresses"),
-            ("a@b.co.", "take it off"),
+            ("a@b.co.", "remove it"),
             ("a@b,co", "write a dot"),
             ("a\u{ff20}b.co", "U+FF20"),
             ("o\u{2019}neil@b.co", "U+2019 \u{2019} stands at character 2"),

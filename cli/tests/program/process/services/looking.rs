@@ -83,7 +83,7 @@ fn who_stops_watching_leaves_the_import_alone_and_is_told_how_to_look_again() {
     wait(watching).exits(0);
     let text = services.desk.read("told");
     let again =
-        format!("import {import} goes on; `MUSTER_TOKEN=\"$TOKEN\" muster imports show {import} --server ");
+        format!("import {import} continues; `MUSTER_TOKEN=\"$TOKEN\" muster imports show {import} --server ");
     assert!(text.contains(&again), "{text}");
     let shown = services.imports(&token, &["show", &import, "--json"]).exits(0).json();
     assert_eq!(shown["state"], "received");
