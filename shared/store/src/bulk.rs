@@ -292,8 +292,7 @@ pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
         "with begun as (
              update bulk_actions
                 set state = case when cardinality(imports) = 0 then 'done' else 'running' end,
-                    started_at = now(), touched_at = now(), succeeded = 0, refused = 0,
-                    actor = coalesce($4, actor),
+                    started_at = now(), touched_at = now(), succeeded = 0, refused = 0, actor = coalesce($4, actor),
                     ended_at = case when cardinality(imports) = 0 then now() end
               where tenant_id = $1 and id = $2 and (state = 'preview' or $3)
              returning tenant_id, actor, id, action, filter, cardinality(imports) as found, records)
