@@ -136,7 +136,7 @@ async fn survive(carrier: Carrier, case: &Case, actions: &[&str]) {
         };
         let other = if case.role == Role::Producer { Role::Worker } else { Role::Producer };
         // A worker must not be faster than the hand that takes one of its messages.
-        if !case.other.is_empty() {
+        if !case.other.is_empty() || case.work == Work::DeadLetter && other == Role::Worker {
             rig.stop(other);
         }
         if !rig.runs(other) && (case.work != Work::DeadLetter || other == Role::Producer) {
