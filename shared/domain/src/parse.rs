@@ -1,6 +1,6 @@
 //! Parses bytes into [`RawRecord`]s with positions. Pure and incremental: it accepts pieces of any size and holds at most one record.
 //!
-//! The readers accept UTF-8 only. Other encodings are converted by [`encoding`] first, and positions refer to the converted text.
+//! The readers accept UTF-8 only. Other encodings are converted by `encoding` first, and positions refer to the converted text.
 //!
 //! Guarantee: the same bytes give the same records and the same error, however they are cut into pieces (`tests/parse` proves it).
 //! Non-goal: meaning. Required columns and the meaning of values are checked by validate.

@@ -1,7 +1,7 @@
 //! Traces: spans with times, each below another one, from an upload over dispatch and queue to the commit of each chunk.
 //!
 //! Off unless [`start`] was called; a span is then a look at one variable. A span that has ended goes into a queue of
-//! [`QUEUE`] spans, from which a task sends them ([`export`]); where the queue is full it is dropped and counted. So nothing
+//! [`QUEUE`] spans, from which a task sends them (`export`); where the queue is full it is dropped and counted. So nothing
 //! here waits, and nothing here can fail what it watches.
 //!
 //! Which span is the current one is known by the task ([`within`]): what is opened by [`span`] stands below it. Between
