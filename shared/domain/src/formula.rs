@@ -37,11 +37,11 @@ fn wants_guard(rest: &str, first: bool) -> bool {
 /// The text of a cell that no spreadsheet evaluates.
 ///
 /// ```
-/// use muster_domain::formula::{guard, unguard_start};
+/// use muster_domain::formula::{escape, unescape_start};
 ///
-/// assert_eq!(guard("=1+1"), "'=1+1");
-/// assert_eq!(guard("Ada"), "Ada");
-/// assert_eq!(unguard_start("'=1+1"), "=1+1");
+/// assert_eq!(escape("=1+1"), "'=1+1");
+/// assert_eq!(escape("Ada"), "Ada");
+/// assert_eq!(unescape_start("'=1+1"), "=1+1");
 /// ```
 pub fn escape(cell: &str) -> Cow<'_, str> {
     insert(cell, wants_guard)
