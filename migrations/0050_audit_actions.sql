@@ -7,7 +7,7 @@ alter table audit add column name   text  check (char_length(name) <= 255);
 alter table audit add column filter jsonb check (jsonb_typeof(filter) = 'object');
 comment on column audit.subject is 'Id of what it was done to: a user (which leads nowhere once they are erased), an import, a webhook, a token, something done to many imports. Null: it has none.';
 comment on column audit.name    is 'What that is called, where its name is no value of a user: a profile, a token. Null: it has none.';
-comment on column audit.filter  is 'How it was chosen, by name: which imports, which records. Null: it was one thing, or everything. No value of a user.';
+comment on column audit.filter  is 'How it was chosen, as it was requested: a state, an age, the name of a file or column, a code. Null: it was one thing, or everything. It is kept after users are erased.';
 
 -- What newer programs do is called by names that this one does not know.
 alter table audit drop constraint audit_action_check;

@@ -1,5 +1,7 @@
 //! The catalog: read and replaced as a whole, and lookups of its names.
 
+use std::collections::BTreeMap;
+
 use muster_domain::catalog::{AttributeDefinition, Catalog, CatalogKind, FieldError, Limits, Organization};
 use muster_domain::error::ErrorCode;
 use muster_domain::id::{GroupId, OrganizationId, TenantId};
@@ -127,17 +129,7 @@ pub async fn index(connection: &mut PgConnection, tenant: TenantId) -> Result<Ca
             row.id,
         );
     }
-    let definitions = sqlx::query!(
-        r#"
-        select name, definition as "definition: Json<AttributeDefinition>"
-        from   attribute_definitions
-        where  tenant_id = $1
-        "#,
-        tenant.get(),
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    index.attributes = definitions.into_iter().map(|row| (row.name, row.definition.0)).collect();
+    index.attributes = definitions(connection, tenant).await?;
     let limits = sqlx::query_scalar!(
         r#"select limits as "limits: Json<Limits>" from tenants where id = $1"#,
         tenant.get()
@@ -252,7 +244,16 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
         .fetch_all(&mut *connection)
         .await?;
     }
-    let definitions = sqlx::query!(
+    catalog.custom_attributes = definitions(connection, tenant).await?;
+    Ok(catalog)
+}
+
+/// The tenant's custom attributes by name.
+async fn definitions(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+) -> Result<BTreeMap<String, AttributeDefinition>, StoreError> {
+    let rows = sqlx::query!(
         r#"
         select name, definition as "definition: Json<AttributeDefinition>"
         from   attribute_definitions
@@ -260,10 +261,9 @@ async fn read(connection: &mut PgConnection, tenant: TenantId) -> Result<Catalog
         "#,
         tenant.get(),
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    catalog.custom_attributes = definitions.into_iter().map(|row| (row.name, row.definition.0)).collect();
-    Ok(catalog)
+    Ok(rows.into_iter().map(|row| (row.name, row.definition.0)).collect())
 }
 
 /// The organizations that would go although they are in use.

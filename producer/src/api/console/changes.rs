@@ -12,9 +12,9 @@ use muster_store::reports::{self, ImportReport};
 use serde_json::Value;
 
 use super::error::ConsoleError;
-use super::formatting::number;
 use super::imports::{address, name};
 use super::page::{self, Section, sentence};
+use super::records::place;
 use super::session::{Visit, field, query};
 use crate::api::AppState;
 use crate::api::error::ApiError;
@@ -142,9 +142,7 @@ fn table(records: &[PlannedView]) -> Markup {
                 tbody {
                     @for record in records {
                         tr {
-                            th.number scope="row" data-name="Record" { (number(record.record)) }
-                            td.number data-name="Line" { @if let Some(line) = record.line { (number(line)) } }
-                            td { span class={ "outcome " (outcome_name(record.outcome)) } { (outcome_name(record.outcome)) } }
+                            (place(record.record, record.line, record.outcome))
                             td.wide { (said(record)) }
                         }
                     }
@@ -152,11 +150,6 @@ fn table(records: &[PlannedView]) -> Markup {
             }
         }
     }
-}
-
-/// The name of an outcome.
-fn outcome_name(outcome: Outcome) -> &'static str {
-    OUTCOMES.iter().find(|(_, known)| *known == outcome).map_or("", |(name, _)| name)
 }
 
 fn said(record: &PlannedView) -> Markup {

@@ -197,6 +197,15 @@ fn form(report: &ImportReport, wanted: &Wanted) -> Markup {
     }
 }
 
+/// The first cells of a record's row: where it stands, and its outcome.
+pub(super) fn place(record: u64, line: Option<u64>, outcome: Outcome) -> Markup {
+    html! {
+        th.number scope="row" data-name="Record" { (number(record)) }
+        td.number data-name="Line" { @if let Some(line) = line { (number(line)) } }
+        td { span class={ "outcome " (outcome_name(outcome)) } { (outcome_name(outcome)) } }
+    }
+}
+
 /// Records as a table; on a narrow screen each row is a block.
 pub(super) fn table(found: &[RecordReport], people: bool) -> Markup {
     html! {
@@ -214,9 +223,7 @@ pub(super) fn table(found: &[RecordReport], people: bool) -> Markup {
                 tbody {
                     @for record in found {
                         tr {
-                            th.number scope="row" data-name="Record" { (number(record.record)) }
-                            td.number data-name="Line" { @if let Some(line) = record.line { (number(line)) } }
-                            td { span class={ "outcome " (outcome_name(record.outcome)) } { (outcome_name(record.outcome)) } }
+                            (place(record.record, record.line, record.outcome))
                             td.value {
                                 @match record.identifier.as_deref() {
                                     Some(value) if people => { (value) }
