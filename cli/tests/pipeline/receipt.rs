@@ -30,10 +30,14 @@ struct Gate {
 
 impl Gate {
     fn before_receipt() -> Self {
+        Self::at(Point::BeforeReceipt)
+    }
+
+    fn at(point: Point) -> Self {
         let (reach, reached) = mpsc::unbounded_channel();
         let (go, wait) = std::sync::mpsc::channel();
         let wait = Mutex::new(wait);
-        fault::call_at(Point::BeforeReceipt, move || {
+        fault::call_at(point, move || {
             reach.send(()).unwrap();
             // What else waits for this thread is done by another one.
             tokio::task::block_in_place(|| wait.lock().unwrap().recv().unwrap());
@@ -152,6 +156,22 @@ async fn an_upload_whose_receipt_is_not_answered_is_known_to_be_received_or_abor
     }
 }
 
+/// Marks of commits do not pile up.
+#[tokio::test]
+async fn marks_of_commits_are_deleted_when_nobody_looks_for_them_any_more() {
+    let (_database, store, tenant) = fresh().await;
+    upload(store.clone(), new_import(tenant, &ImportOptions::default()), people(3)).await.unwrap();
+    let marks = async || -> i64 {
+        sqlx::query_scalar("select count(*) from commit_marks").fetch_one(store.pool()).await.unwrap()
+    };
+    assert_eq!((marks().await, muster_store::forget_commit_marks(&store).await.unwrap()), (1, 0));
+    sqlx::raw_sql("update commit_marks set at = at - interval '16 minutes'")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    assert_eq!((muster_store::forget_commit_marks(&store).await.unwrap(), marks().await), (1, 0));
+}
+
 /// An engine of one's own, all of whose processes can be killed at once.
 struct Killable {
     folder: tempfile::TempDir,
@@ -223,6 +243,41 @@ mod process {
         assert_eq!(uploading.await.unwrap().unwrap().counts.total, 500);
         assert_whole(&store, tenant, id, 500).await;
         store.close().await;
+        server.engine.stop().await.unwrap();
+    }
+
+    /// A server that crashes forgets the numbers of transactions that had not reached its disk, and gives them to others. That such a
+    /// number is committed says nothing of the transaction that had it first.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_number_that_the_database_gives_away_again_proves_no_commit() {
+        let mut server = Killable::start().await;
+        let store = server.store().await;
+        muster_store::migrate::run(&store).await.unwrap();
+        let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+        let mut gate = Gate::at(Point::StoreCommit);
+        let import = new_import(tenant, &ImportOptions::default());
+        let id = import.id;
+        let uploading = tokio::spawn(upload(store.clone(), import, people(500)));
+        gate.reached().await;
+        let open = "select backend_xid::text::bigint from pg_stat_activity where backend_xid is not null";
+        let lost: i64 = sqlx::query_scalar(open).fetch_one(store.pool()).await.unwrap();
+        server = server.crash().await;
+        // A stranger gets its number, and commits.
+        let strangers = server.store().await;
+        loop {
+            let number = "select pg_current_xact_id()::text::bigint";
+            let number: i64 = sqlx::query_scalar(number).fetch_one(strangers.pool()).await.unwrap();
+            assert!(number <= lost, "{lost} is not given away again: {number} was the first number after it");
+            if number == lost {
+                break;
+            }
+        }
+        gate.open();
+        let failed = uploading.await.unwrap();
+        assert!(matches!(failed, Err(ReceiveError::Store(_))), "{failed:?}");
+        assert_eq!(state(&strangers, tenant, id).await, ImportState::Aborted);
+        store.close().await;
+        strangers.close().await;
         server.engine.stop().await.unwrap();
     }
 

@@ -61,6 +61,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead letters", SWEEP, |run| async move { run.take_dead_letters().await }),
         part(run, "dead receivers", SWEEP, |run| async move { run.abort_abandoned().await }),
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
+        part(run, "marks of commits", SWEEP, |run| async move { run.forget_commit_marks().await }),
         part(run, "keys of plans", FORGET_KEYS, |run| async move { run.forget_keys().await }),
         part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
         part(run, "bulk actions", BULK, |run| async move { run.do_in_bulk().await }),
@@ -262,6 +263,11 @@ impl Run {
             }
             still
         });
+        Ok(())
+    }
+
+    async fn forget_commit_marks(&self) -> Result<(), SweepError> {
+        self.within(muster_store::forget_commit_marks(&self.store)).await?;
         Ok(())
     }
 

@@ -55,6 +55,8 @@ table! {
         StageIssues = "stage_issues",
         /// Producer: everything is staged, the import is not received.
         BeforeReceipt = "before_receipt",
+        /// Producer: a transaction whose answer may be lost is about to be committed.
+        StoreCommit = "store_commit",
         /// Producer: the import is received, the upload is not answered.
         AfterReceipt = "after_receipt",
         /// Producer: a sweep begins.
@@ -357,6 +359,8 @@ table! {
         ReceiptElsewhere = "receipt_elsewhere",
         /// An error of a commit is taken for its failure.
         CommitAnswerTrusted = "commit_answer_trusted",
+        /// A commit whose answer was lost is judged by the transaction's number, which a crashed server gives away again (D3).
+        CommitNumberTrusted = "commit_number_trusted",
         /// An import that was aborted keeps its idempotency key.
         AbortedKeepsKey = "aborted_keeps_key",
         /// A receiver that is gone keeps its idempotency key for as long as its lease.

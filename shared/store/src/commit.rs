@@ -1,63 +1,78 @@
 //! Commits whose answer can be lost, if the connection ends between the server's commit and its answer.
 //!
 //! Guarantee: [`commit`] returns `Ok` only if the transaction is committed, and any error but
-//! [`StoreError::Unknown`] only if it is not committed and never will be. To find out, another connection
-//! asks the server for the outcome of the transaction id.
+//! [`StoreError::Unknown`] only if it is not committed and never will be. To find out, another connection waits
+//! until the transaction has ended, and then looks for the mark that it wrote. Its number alone proves nothing: a
+//! server that crashed has forgotten the numbers that had not reached its disk, and gives them to others.
 
 use std::time::Duration;
 
-use muster_domain::fault::{self, Mutant};
+use muster_domain::fault::{self, Mutant, Point};
 use muster_runtime::retry::{Backoff, Policy};
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::{Store, StoreError, Transaction};
 use crate::ErrorKind;
 
 /// How long the server is asked before the end of a transaction counts as unknown.
 const ASKED_FOR: Duration = Duration::from_secs(30);
+/// How long a mark is kept. Longer than a commit waits for its answer, and than it is asked for afterwards.
+const MARKS_KEPT: Duration = Duration::from_secs(15 * 60);
 /// How often, while the server has not noticed yet that its client has gone.
 const ASK_AGAIN: Policy = Policy { longest: Duration::from_secs(1), ..Policy::RECONNECT };
 
-/// Commits a transaction that has written. Costs one question more than a bare commit.
+/// Commits a transaction. Costs one statement more than a bare commit.
 ///
 /// # Errors
 /// [`StoreError::Unknown`] where the store stayed away for too long to tell; any other error means that nothing was written.
 pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
-    let number = sqlx::query_scalar!(r#"select pg_current_xact_id()::text as "number!""#)
-        .fetch_one(&mut *transaction)
-        .await?;
-    commit_numbered(store, transaction, &number).await
-}
-
-/// The same for a transaction whose number (`pg_current_xact_id()::text`) is known already.
-pub(super) async fn commit_numbered(
-    store: &Store,
-    transaction: Transaction<'_>,
-    number: &str,
-) -> Result<(), StoreError> {
+    let token = Uuid::new_v4();
+    let number = sqlx::query_scalar!(
+        r#"insert into commit_marks (token) values ($1) returning pg_current_xact_id()::text as "number!""#,
+        token,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    fault::point(Point::StoreCommit)?;
     match transaction.commit().await.map_err(StoreError::from) {
         // What the server itself refuses (a constraint that is checked at the end) is not committed.
         Err(error) if error.kind() == ErrorKind::Transient && !fault::mutant(Mutant::CommitAnswerTrusted) => {
             tracing::warn!(%error, "the answer to a commit was lost; asking what became of it");
-            settle(store, number, error).await
+            settle(store, &Committing { number, token }, error).await
         }
         answer => answer,
     }
 }
 
-async fn settle(store: &Store, number: &str, lost: StoreError) -> Result<(), StoreError> {
+/// Deletes marks that nobody looks for any more.
+pub async fn forget_marks(store: &Store) -> Result<u64, StoreError> {
+    let forgotten = sqlx::query!(
+        "delete from commit_marks where at < now() - make_interval(secs => $1)",
+        MARKS_KEPT.as_secs_f64()
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// A transaction whose commit was sent.
+struct Committing {
+    /// Its number on the server to which it was sent.
+    number: String,
+    /// Its mark.
+    token: Uuid,
+}
+
+async fn settle(store: &Store, committing: &Committing, lost: StoreError) -> Result<(), StoreError> {
     let deadline = Instant::now() + ASKED_FOR;
     let mut backoff = Backoff::new(ASK_AGAIN);
     while Instant::now() < deadline {
-        match status(store, number).await {
-            Ok(Some(status)) if status == "committed" => return Ok(()),
-            Ok(Some(status)) if status == "aborted" => return Err(lost),
+        match outcome(store, committing).await {
+            Ok(Outcome::Committed) => return Ok(()),
+            Ok(Outcome::NotCommitted) => return Err(lost),
             // The server has not noticed yet that the connection is gone.
-            Ok(Some(_)) => {}
-            // So old that the server has forgotten it: it cannot be ours.
-            Ok(None) => return Err(lost),
-            // A number that is still to come: this server took over from one that it did not hear everything of.
-            Err(error) if error.sqlstate() == Some("22023") => return Err(lost),
+            Ok(Outcome::InProgress) => {}
             Err(error) => tracing::debug!(%error, "the store cannot be asked now"),
         }
         sleep(backoff.delay()).await;
@@ -65,7 +80,35 @@ async fn settle(store: &Store, number: &str, lost: StoreError) -> Result<(), Sto
     Err(StoreError::Unknown)
 }
 
-/// `committed`, `aborted` or `in progress`.
-async fn status(store: &Store, number: &str) -> Result<Option<String>, StoreError> {
-    Ok(sqlx::query_scalar!("select pg_xact_status($1::text::xid8)", number).fetch_one(store.pool()).await?)
+enum Outcome {
+    Committed,
+    NotCommitted,
+    InProgress,
+}
+
+/// What became of it. The mark is looked for in a statement of its own, so that it sees what ended before it.
+async fn outcome(store: &Store, committing: &Committing) -> Result<Outcome, StoreError> {
+    let status = sqlx::query_scalar!("select pg_xact_status($1::text::xid8)", committing.number)
+        .fetch_one(store.pool())
+        .await
+        .map_err(StoreError::from);
+    let status = match status {
+        // A number that is still to come: this server took over from one that it did not hear everything of.
+        Err(error) if error.sqlstate() == Some("22023") => None,
+        status => status?,
+    };
+    if status.as_deref() == Some("in progress") {
+        return Ok(Outcome::InProgress);
+    }
+    if fault::mutant(Mutant::CommitNumberTrusted) {
+        let committed = status.as_deref() == Some("committed");
+        return Ok(if committed { Outcome::Committed } else { Outcome::NotCommitted });
+    }
+    let marked = sqlx::query_scalar!(
+        r#"select exists (select from commit_marks where token = $1) as "marked!""#,
+        committing.token
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(if marked { Outcome::Committed } else { Outcome::NotCommitted })
 }

@@ -147,8 +147,8 @@ pub async fn receive(
         .execute(&mut *transaction)
         .await?;
     }
-    let (state, number) = move_on(&mut transaction, import, options, received, invalid).await?;
-    super::commit::commit_numbered(store, transaction, &number).await?;
+    let state = move_on(&mut transaction, import, options, received, invalid).await?;
+    super::commit(store, transaction).await?;
     Ok(Concluded::Settled(Settled { state, invalid }))
 }
 
@@ -165,14 +165,14 @@ async fn wait_for_disk(connection: &mut PgConnection) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The guarded move. Returns the new state and the transaction's number.
+/// The guarded move. Returns the new state.
 async fn move_on(
     connection: &mut PgConnection,
     import: ImportId,
     options: &ImportOptions,
     received: &Received,
     invalid: u64,
-) -> Result<(ImportState, String), StoreError> {
+) -> Result<ImportState, StoreError> {
     let refused = options.on_invalid == OnInvalid::Refuse && invalid > 0;
     let state = match (refused, options.start) {
         (true, _) => ImportState::Refused,
@@ -185,8 +185,8 @@ async fn move_on(
     let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let reading =
         serde_json::to_value(received.reading).map_err(|error| StoreError::Program(error.to_string()))?;
-    let number = sqlx::query_scalar!(
-        r#"update imports
+    let moved = sqlx::query!(
+        "update imports
               set state = $2, total = $3, bytes = $4, digest = $5, columns = $6, lanes = $7, encoding = $8, reading = $9,
                   -- What was said counts more than what the file says.
                   mends = coalesce(mends, (select parent.id
@@ -196,8 +196,7 @@ async fn move_on(
                   received_at = now(),
                   started_at = case when $2 = 'running' then now() end,
                   plan = case when $2 = 'planning' then 'make' end
-            where id = $1 and state = 'receiving'
-        returning pg_current_xact_id()::text as "number!""#,
+            where id = $1 and state = 'receiving'",
         import.get(),
         state.as_str(),
         wide(received.total),
@@ -209,8 +208,11 @@ async fn move_on(
         reading,
         received.mends.map(ImportId::get),
     )
-    .fetch_one(&mut *connection)
+    .execute(&mut *connection)
     .await?;
+    if moved.rows_affected() != 1 {
+        return Err(StoreError::Program(format!("import {import} left its state though it is locked")));
+    }
     if refused {
         let error = FileError::new(
             muster_domain::error::ErrorCode::InvalidRecords,
@@ -222,7 +224,7 @@ async fn move_on(
         // Somebody may have made its group while it was received.
         plans::settle_group(connection, import, false).await?;
     }
-    Ok((state, number))
+    Ok(state)
 }
 
 /// Nothing of a refused import is applied, but its invalid records can be read.

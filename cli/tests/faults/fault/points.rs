@@ -68,6 +68,7 @@ mod rabbit {
         stage: Stage, Producer, Import, ALL, "", "";
         stage_issues: StageIssues, Producer, Import, ALL, "", "";
         before_receipt: BeforeReceipt, Producer, Import, ALL, "", "";
+        store_commit: StoreCommit, Producer, Import, ALL, "", "";
         after_receipt: AfterReceipt, Producer, Import, ALL, "", "";
         sweep: Sweep, Producer, Import, ALL, "", "";
         look: Look, Producer, Import, ALL, "", "";
