@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(2..))]
     records: u64,
     /// Records of the import that runs meanwhile. Where it ends before everything is measured, that is an error.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     large: u64,
     /// How often each page is asked for.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]

@@ -105,26 +105,41 @@ async fn read(
     now: DateTime<Utc>,
 ) -> Result<Import, ConsoleError> {
     let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    let failed = if report.counts.failed > 0 {
+    // Side by side, four connections at most: while the machine is busy each of them waits for its turn.
+    let failed = async {
+        if report.counts.failed == 0 {
+            return Ok(Vec::new());
+        }
         let filter = RecordFilter { outcome: Some(Outcome::Failed), ..RecordFilter::default() };
-        records::page(store, tenant, import, &report.options, filter, FAILED).await?
-    } else {
-        Vec::new()
+        Ok(records::page(store, tenant, import, &report.options, filter, FAILED).await?)
     };
+    let progress = async {
+        if report.state.is_final() {
+            return Ok(None);
+        }
+        Ok::<_, ConsoleError>(status::of_one(store, tenant, import, bounds).await?)
+    };
+    let problems = async { Ok(problems::read(store, &report).await?) };
+    let cells = async { Ok(progress::lanes(store, tenant, import, PLACES).await?) };
+    let (failed, progress, problems, cells) = tokio::try_join!(failed, progress, problems, cells)?;
+    let held_up = async { Ok(progress::held_up(store, tenant, import, HELD_UP).await?) };
+    let timeline = timeline(store, &report, now);
+    let plan = async { Ok(plan::read(store, &report).await?) };
+    let family = async {
+        let family = family::of(store, tenant, import).await?;
+        Ok((family, undo::undos(store, tenant, import).await?))
+    };
+    let (held_up, timeline, plan, (family, undos)) = tokio::try_join!(held_up, timeline, plan, family)?;
     Ok(Import {
-        progress: if report.state.is_final() {
-            None
-        } else {
-            status::of_one(store, tenant, import, bounds).await?
-        },
-        problems: problems::read(store, &report).await?,
+        progress,
+        problems,
         failed,
-        cells: progress::lanes(store, tenant, import, PLACES).await?,
-        held_up: progress::held_up(store, tenant, import, HELD_UP).await?,
-        timeline: timeline(store, &report, now).await?,
-        plan: plan::read(store, &report).await?,
-        family: family::of(store, tenant, import).await?,
-        undos: undo::undos(store, tenant, import).await?,
+        cells,
+        held_up,
+        timeline,
+        plan,
+        family,
+        undos,
         audit: Vec::new(),
         report,
     })
