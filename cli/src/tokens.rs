@@ -77,7 +77,8 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                 scopes.sort_unstable();
                 scopes.dedup();
                 if organization.is_some() && scopes.contains(&Scope::TenantsAll) {
-                    let why = "--scope tenants:all is for tokens of the whole tenant: leave out --organization";
+                    let why =
+                        "--scope tenants:all is for tokens of the whole tenant: leave out --organization";
                     return Err(crate::failure::usage(why));
                 }
                 if let Some(slug) = organization

@@ -153,7 +153,8 @@ scopes! {
 impl Scope {
     /// Whether a credential with this scope may do what `wanted` names. [`Scope::Ops`] opens everything of its own tenant, and no other tenant.
     pub fn opens(self, wanted: Self) -> bool {
-        self == wanted || (self == Self::Ops && (wanted != Self::TenantsAll || mutant(Mutant::OpsOpensAllTenants)))
+        self == wanted
+            || (self == Self::Ops && (wanted != Self::TenantsAll || mutant(Mutant::OpsOpensAllTenants)))
     }
 }
 
@@ -290,7 +291,11 @@ mod tests {
         assert!(!credential.allows(Scope::ImportWrite));
         credential.scopes = vec![Scope::Ops];
         let others = Scope::ALL.iter().filter(|scope| !credential.allows(**scope));
-        assert_eq!(others.collect::<Vec<_>>(), [&Scope::TenantsAll], "other tenants are a scope of their own");
+        assert_eq!(
+            others.collect::<Vec<_>>(),
+            [&Scope::TenantsAll],
+            "other tenants are a scope of their own"
+        );
         credential.scopes = vec![Scope::TenantsAll];
         let held = Scope::ALL.iter().filter(|scope| credential.allows(**scope));
         assert_eq!(held.collect::<Vec<_>>(), [&Scope::TenantsAll], "and it opens nothing by itself");

@@ -119,6 +119,22 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
     read(&mut reading, tenant, &rows).await
 }
 
+/// These imports of a tenant, as lists show them. Those that it does not have are left out.
+pub async fn listed(
+    store: &Store,
+    tenant: TenantId,
+    imports: &[ImportId],
+) -> Result<Vec<ImportReport>, StoreError> {
+    let mut found = Vec::with_capacity(imports.len());
+    if !imports.is_empty() {
+        let mut reading = store.reading(tenant).await?;
+        for import in imports {
+            found.extend(reports::listed_import(&mut reading, tenant, *import).await?);
+        }
+    }
+    Ok(found)
+}
+
 /// A tenant, and how much of it is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantOverview {

@@ -2,6 +2,7 @@
 
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
+use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
 
 use super::BASE;
@@ -113,7 +114,7 @@ impl Page {
     /// The whole page.
     pub(super) fn show(self, visit: &Visit) -> Response {
         let main = html! {
-            main #main tabindex="-1" data-renew=[self.renew] data-tenant=(visit.tenant_name()) { (self.main) }
+            main #main tabindex="-1" data-renew=[self.renew] data-tenant=[visit.opened().map(TenantId::get)] { (self.main) }
         };
         Html(whole(&self.title, &header(visit, self.section), &main).into_string()).into_response()
     }

@@ -187,7 +187,8 @@ impl Visit {
         self.allows(scope) && (scope != Scope::TenantsAll || self.opened.is_none())
     }
 
-    fn opened(&self) -> Option<TenantId> {
+    /// The tenant that the session is in, where that is not the token's own.
+    pub(super) fn opened(&self) -> Option<TenantId> {
         self.opened.as_ref().map(|(tenant, _)| *tenant)
     }
 

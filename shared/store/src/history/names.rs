@@ -74,8 +74,9 @@ pub(super) async fn name_actors(store: &Store, entries: &mut [Kept]) -> Result<(
     ids.dedup();
     let mut names: HashMap<Uuid, String> = HashMap::new();
     if !ids.is_empty() {
-        let rows =
-            sqlx::query!("select id, name from tokens where id = any($1)", &ids).fetch_all(store.pool()).await?;
+        let rows = sqlx::query!("select id, name from tokens where id = any($1)", &ids)
+            .fetch_all(store.pool())
+            .await?;
         names.extend(rows.into_iter().map(|row| (row.id, row.name)));
     }
     for (entry, actor) in entries {
