@@ -32,7 +32,7 @@ pub struct AuditView {
     pub of_other_tenant: bool,
     /// What: `users.erase`, `import.proceed`, `.plan`, `.pause`, `.resume`, `.cancel`, `.retry`, `.undo`, `bulk.start`, `.end`, `.abort`,
     /// `webhook.create`, `.change`, `.delete`, `.rotate`, `.drop_secret`, `.redeliver`, `profile.save`, `.delete`, `catalog.replace`,
-    /// `token.create`, `.revoke`, `tenant.open` (an operator of all tenants came into this one); or what a newer program does.
+    /// `token.create`, `.revoke`, `operator.enter` (an operator of all tenants came into this one); or what a newer program does.
     pub action: String,
     /// Id of what it was done to; of a user it leads nowhere once they are erased. Null where it has none.
     pub subject: Option<Uuid>,

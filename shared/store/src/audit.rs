@@ -80,7 +80,7 @@ dids! {
     /// A token was revoked.
     TokenRevoke = "token.revoke",
     /// An operator's token of another tenant opened this one at the console.
-    TenantOpen = "tenant.open",
+    OperatorEnter = "operator.enter",
 }
 
 /// One thing that was done.

@@ -173,7 +173,7 @@ pub async fn choose(store: &Store, hash: &SessionHash, tenant: &Slug) -> Result<
     .fetch_optional(&mut *transaction)
     .await?;
     if own.is_some_and(|own| own != tenant.id.get()) {
-        audit::note(&mut transaction, store, tenant.id, Entry::of(Did::TenantOpen)).await?;
+        audit::note(&mut transaction, store, tenant.id, Entry::of(Did::OperatorEnter)).await?;
     }
     transaction.commit().await?;
     Ok(Chosen::In(tenant))
