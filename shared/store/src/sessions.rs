@@ -123,15 +123,10 @@ pub async fn find(
         return Ok(Session::Disabled);
     }
     if row.unnoted && used {
-        sqlx::query!("update console_sessions set used_at = now() where hash = $1", &hash[..])
-            .execute(store.pool())
-            .await?;
+        note_use(store, hash).await?;
     }
     if row.shut {
-        // What was opened once is not opened again by itself, when the tenant is enabled again.
-        sqlx::query!("update console_sessions set chosen_tenant_id = null where hash = $1", &hash[..])
-            .execute(store.pool())
-            .await?;
+        leave(store, hash).await?;
     }
     let own = OwnTenant { slug: row.own_slug, name: row.own_name };
     let (tenant_id, tenant, own) = match (row.other_id, row.other_name) {
@@ -146,6 +141,21 @@ pub async fn find(
         organization: row.organization,
     };
     Ok(Session::Open(SignedIn { credential, tenant, own }))
+}
+
+async fn note_use(store: &Store, hash: &SessionHash) -> Result<(), StoreError> {
+    sqlx::query!("update console_sessions set used_at = now() where hash = $1", &hash[..])
+        .execute(store.pool())
+        .await?;
+    Ok(())
+}
+
+/// What was opened once and is closed is not opened again by itself, when its tenant is enabled again.
+async fn leave(store: &Store, hash: &SessionHash) -> Result<(), StoreError> {
+    sqlx::query!("update console_sessions set chosen_tenant_id = null where hash = $1", &hash[..])
+        .execute(store.pool())
+        .await?;
+    Ok(())
 }
 
 /// Lets a session be in another tenant, or in that of its token again. Its token must have [`Scope::TenantsAll`]: without it nothing
