@@ -206,7 +206,7 @@ pub async fn everywhere(
     .fetch_all(store.pool())
     .await?;
     let all = rows.first().map_or(0, |row| row.all.unsigned_abs());
-    let tenants = rows.into_iter().map(|row| {
+    let tenants = rows.into_iter().map(|row| -> Result<TenantOverview, StoreError> {
         let tenant = tenants::read(row.id, row.slug, row.name, row.created_at, row.disabled_at)?;
         Ok(TenantOverview {
             tenant,

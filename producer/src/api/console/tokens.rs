@@ -27,9 +27,9 @@ use crate::api::params::invalid;
 const USUAL_LIFE: &str = "90d";
 
 /// What is said above the list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Said {
-    #[default]
+    /// Nothing.
     Nothing,
     /// Why no token was made.
     Wrong(String),

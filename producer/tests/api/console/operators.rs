@@ -100,7 +100,7 @@ async fn without_the_scope_no_other_tenant_is_opened_whatever_is_sent() {
     let everything: Vec<Scope> =
         Scope::ALL.iter().copied().filter(|scope| *scope != Scope::TenantsAll).collect();
     for (name, scopes) in
-        [("ops", &[Scope::Ops][..]), ("reader", &[Scope::ImportRead]), ("many", &everything)]
+        [("ops", &[Scope::Ops][..]), ("reader", &[Scope::ImportRead][..]), ("many", &everything[..])]
     {
         let browser =
             Browser::signed_in(&server, &token(&server.store, &server.tenant, name, scopes).await).await;

@@ -154,7 +154,7 @@ async fn every_page_asks_for_its_scope_and_no_other_will_do() {
                 _ => browser.send(&path(route.path), &[("form", &form)], None).await,
             };
             // The operator of a tenant may do everything, but in no other.
-            let ops = |wanted| *scope == Scope::Ops && wanted != Scope::TenantsAll;
+            let ops = |wanted: Scope| *scope == Scope::Ops && wanted != Scope::TenantsAll;
             let may = route.scope.is_none_or(|wanted| wanted == *scope || ops(wanted));
             assert_eq!(
                 shown.status != 403,
