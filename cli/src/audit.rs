@@ -76,7 +76,7 @@ fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Exit> {
         vec![
             entry.id.to_string(),
             entry.at.to_rfc3339(),
-            entry.token.clone().unwrap_or_else(|| entry.actor.clone()),
+            who(entry),
             entry.action.clone(),
             entry
                 .name
@@ -90,6 +90,15 @@ fn listed(entries: &[AuditView], as_json: bool) -> anyhow::Result<Exit> {
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     stdout_line(table(&["NUMBER", "WHEN", "WHO", "WHAT", "TO WHAT", "HOW MANY", "WHICH"], &rows))?;
     Ok(Exit::Done)
+}
+
+/// The name of a token, and whether it is that of an operator of all tenants.
+fn who(entry: &AuditView) -> String {
+    match &entry.token {
+        Some(name) if entry.of_other_tenant => format!("{name} (an operator's)"),
+        Some(name) => name.clone(),
+        None => entry.actor.clone(),
+    }
 }
 
 /// Names with their values: `records 3, chunks 1`.

@@ -49,7 +49,7 @@ enum KeyCommand {
         #[arg(long, value_name = "HOST")]
         host: Option<String>,
         /// What requests that it signed may do; may be given several times [default: import:write and import:read]
-        #[arg(long = "scope", value_name = "SCOPE", value_parser = crate::values::one_of::<Scope>(Scope::ALL.iter().map(|scope| scope.as_str())))]
+        #[arg(long = "scope", value_name = "SCOPE", value_parser = crate::values::one_of::<Scope>(of_one_tenant()))]
         scopes: Vec<Scope>,
         /// PEM file; `-` reads standard input
         file: PathBuf,
@@ -110,6 +110,11 @@ pub(crate) async fn run(
         }
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
+}
+
+/// What a key may be for: it speaks for its own tenant, and never at the console.
+fn of_one_tenant() -> impl Iterator<Item = &'static str> {
+    Scope::ALL.iter().filter(|scope| **scope != Scope::TenantsAll).map(|scope| scope.as_str())
 }
 
 /// A name without blanks around it, neither empty nor endless.

@@ -213,11 +213,12 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 /// else written to a file.
 async fn tell_operator(store: &Store, folder: &Path) -> anyhow::Result<()> {
     let tenant = tenants::ensure_default(store).await?.into_inner();
-    if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &[Scope::Ops]).await? {
+    let scopes = [Scope::Ops, Scope::TenantsAll];
+    if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &scopes).await? {
         if io::stdout().is_terminal() {
             stdout_line(format_args!("token: {}", token.reveal()))?;
             stderr_line(
-                "this operator token of the tenant `default` is shown this once; `muster token create` makes others",
+                "this operator token of the tenant `default`, which opens all tenants at the console, is shown this once; `muster token create` makes others",
             );
         } else {
             // What a service prints is kept in logs, and many may read those.

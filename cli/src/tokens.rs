@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use muster_domain::quantity::parse_duration as duration;
 use muster_domain::tenant::Slug;
-use muster_domain::token::Scope;
+use muster_domain::token::{Scope, checked_name, expires_at};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_store::catalog;
@@ -71,13 +71,16 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
         let tenant = session.tenant(&args.tenant).await?;
         match &args.what {
             TokenCommand::Create { name, scopes, organization, expires } => {
-                let name = name.trim();
-                if name.is_empty() {
-                    return Err(crate::failure::usage("a token's name must not be empty"));
-                }
+                let name = checked_name(name)
+                    .map_err(|wrong| crate::failure::usage(format!("a token's name {wrong}")))?;
                 let mut scopes = scopes.clone();
                 scopes.sort_unstable();
                 scopes.dedup();
+                if organization.is_some() && scopes.contains(&Scope::TenantsAll) {
+                    let why =
+                        "--scope tenants:all is for tokens of the whole tenant: leave out --organization";
+                    return Err(crate::failure::usage(why));
+                }
                 if let Some(slug) = organization
                     && catalog::find_organization(session.store.pool(), tenant, slug).await?.is_none()
                 {
@@ -86,7 +89,10 @@ pub(crate) async fn run(args: &TokenArgs, config: &Config, shutdown: &Shutdown) 
                     )));
                 }
                 let organization = organization.as_ref();
-                let expires = expires.map(|time| clock::now() + time);
+                let expires = expires
+                    .map(|time| expires_at(clock::now(), time))
+                    .transpose()
+                    .map_err(|wrong| crate::failure::usage(format!("--expires {wrong}")))?;
                 let token =
                     tokens::create_for(&session.store, tenant, organization, name, &scopes, expires).await?;
                 created(token, args.json)

@@ -1,5 +1,6 @@
 //! What a person does at the console, and how it looks.
 
+mod operators;
 mod trials;
 
 use std::path::{Path, PathBuf};
@@ -268,7 +269,7 @@ async fn everything_can_be_reached_with_the_keyboard() {
     browser.keys(&TAB.to_string()).await;
     assert_eq!(browser.run("return document.activeElement.innerText").await, json!("Skip to content"));
     let mut reached = Vec::new();
-    for _ in 0..13 {
+    for _ in 0..14 {
         browser.keys(&TAB.to_string()).await;
         reached.push(browser.run("return document.activeElement.innerText").await);
         let seen = browser.run("return document.activeElement.matches(':focus-visible') || document.activeElement === document.body").await;
@@ -343,6 +344,11 @@ async fn a_busy_day(rig: &mut Rig) -> Vec<(&'static str, String)> {
         rig.upload("filename=interns.csv&start=manual", people(640, "interns.example", 160)).await;
     let (_, paused) = rig.upload("filename=suppliers.csv", people(2_500, "supplier.example", 0)).await;
     rig.act(&paused, "pause").await;
+    // Other tenants, for the page of them all.
+    let (globex, initech) =
+        (rig.tenant("globex", "Globex Logistics").await, rig.tenant("initech", "Initech").await);
+    rig.upload_with(&globex, "filename=drivers.csv&start=manual", people(900, "globex.example", 90)).await;
+    rig.upload_with(&initech, "filename=people.csv", "email;name\n\"never closed".into()).await;
     let hr = json!({"dates": "dmy", "full_names": "last_first", "columns": "{\"Dienstadresse\":\"email\",\"Kostenstelle\":\"\"}"});
     rig.save("/v1/profiles/monthly-personnel", hr).await;
     // What a webhook was told, without a receiver.
@@ -394,6 +400,7 @@ async fn pages_are_good_to_look_at_for_everybody() {
         ("users".into(), "/console/users?q=bruno.marino1%40contract.example".into()),
         ("catalog".into(), "/console/catalog".into()),
         ("tokens".into(), "/console/tokens".into()),
+        ("tenants".into(), "/console/tenants".into()),
         ("records".into(), format!("/console/imports/{}/records?outcome=failed", imports[1].1)),
         ("undo".into(), format!("/console/imports/{}/undo", imports[1].1)),
         ("not-found".into(), "/console/nowhere".into()),

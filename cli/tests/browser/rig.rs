@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
+use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
 use muster_producer::receive::ReceiveLimits;
 use muster_producer::{DispatchOptions, Producer, ProducerOptions};
@@ -85,10 +86,7 @@ impl Rig {
         let producer = Producer::start(store.clone(), queue.clone(), options).await.unwrap();
         let tenant =
             tenants::create(&store, &"acme".parse().unwrap(), "Acme Stationers").await.unwrap().into_inner();
-        let token = match tokens::create(&store, tenant.id, "ann", &[Scope::Ops]).await.unwrap() {
-            NewToken::Created(_, token) => token.reveal().to_owned(),
-            NewToken::NameTaken(_) => panic!("the name is taken"),
-        };
+        let token = made(&store, tenant.id, "ann", &[Scope::Ops, Scope::TenantsAll]).await;
         let url = format!("http://{}", producer.local_addr());
         let work = WorkerOptions {
             first_delay: Duration::from_millis(200),
@@ -128,8 +126,18 @@ impl Rig {
         }
     }
 
+    /// Another tenant, and a token of it.
+    pub(crate) async fn tenant(&self, slug: &str, name: &str) -> String {
+        let tenant = tenants::create(&self.store, &slug.parse().unwrap(), name).await.unwrap().into_inner();
+        made(&self.store, tenant.id, "loader", &[Scope::Ops]).await
+    }
+
     pub(crate) async fn upload(&self, query: &str, file: String) -> (StatusCode, String) {
-        let request = self.client.post(format!("{}/v1/imports?{query}", self.url)).bearer_auth(&self.token);
+        self.upload_with(&self.token, query, file).await
+    }
+
+    pub(crate) async fn upload_with(&self, token: &str, query: &str, file: String) -> (StatusCode, String) {
+        let request = self.client.post(format!("{}/v1/imports?{query}", self.url)).bearer_auth(token);
         let answer = request.header("content-type", "text/csv").body(file).send().await.unwrap();
         let status = answer.status();
         let body: Value = answer.json().await.unwrap();
@@ -184,6 +192,13 @@ impl Rig {
 
     pub(crate) async fn sql(&self, text: &str) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(text.to_owned())).execute(self.store.pool()).await.unwrap();
+    }
+}
+
+async fn made(store: &Store, tenant: TenantId, name: &str, scopes: &[Scope]) -> String {
+    match tokens::create(store, tenant, name, scopes).await.unwrap() {
+        NewToken::Created(_, token) => token.reveal().to_owned(),
+        NewToken::NameTaken(_) => panic!("the name is taken"),
     }
 }
 

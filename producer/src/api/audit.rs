@@ -25,11 +25,14 @@ pub struct AuditView {
     pub at: DateTime<Utc>,
     /// Who: `token:` and the id of a token, or `operator` for the command line.
     pub actor: String,
-    /// Name of the token; null where it was none of the tenant's.
+    /// Name of the token; null where it was none.
     pub token: Option<String>,
+    /// Whether it was the token of another tenant: an operator's, at the console.
+    #[serde(default)]
+    pub of_other_tenant: bool,
     /// What: `users.erase`, `import.proceed`, `.plan`, `.pause`, `.resume`, `.cancel`, `.retry`, `.undo`, `bulk.start`, `.end`, `.abort`,
     /// `webhook.create`, `.change`, `.delete`, `.rotate`, `.drop_secret`, `.redeliver`, `profile.save`, `.delete`, `catalog.replace`,
-    /// `token.create`, `.revoke`; or what a newer program does.
+    /// `token.create`, `.revoke`, `operator.enter` (an operator of all tenants came into this one); or what a newer program does.
     pub action: String,
     /// Id of what it was done to; of a user it leads nowhere once they are erased. Null where it has none.
     pub subject: Option<Uuid>,
@@ -52,6 +55,7 @@ impl From<AuditEntry> for AuditView {
             at: entry.at,
             actor: entry.actor,
             token: entry.token,
+            of_other_tenant: entry.of_other_tenant,
             action: entry.action,
             subject: entry.subject,
             name: entry.name,

@@ -1,7 +1,8 @@
 //! The console at `/console`: pages for people who run and watch imports, rendered here for any browser.
 //!
-//! Guarantees: a page has the permissions of its session's token, for the tenant of that token only. Every
-//! form has a secret of its session. Names and file contents are shown as text and never as markup. Nothing
+//! Guarantees: a page has the permissions of its session's token, for the tenant of that token only; a token
+//! with [`Scope::TenantsAll`] may open another tenant, which stands in that one's audit. Every form has a secret
+//! of its session and tenant. Names and file contents are shown as text and never as markup. Nothing
 //! is loaded from another host, and pages contain no inline scripts. Without scripts every page but New
 //! import works, and pages do not refresh themselves.
 
@@ -33,6 +34,8 @@ mod queue;
 mod records;
 mod session;
 mod sign_in;
+mod tenants;
+mod tokens;
 mod undo;
 mod users;
 mod webhook_edit;
@@ -112,8 +115,11 @@ routes! {
     post "POST" "/console/webhooks/{id}/{act}" webhooks::act, Some(Scope::WebhooksWrite);
     post "POST" "/console/webhooks/{id}/deliveries/{delivery}/redeliver" webhooks::redeliver, Some(Scope::WebhooksWrite);
     get "GET" "/console/audit" audit::list, Some(Scope::Ops);
-    get "GET" "/console/tokens" catalog::tokens, Some(Scope::Ops);
-    post "POST" "/console/tokens/revoke" catalog::revoke, Some(Scope::Ops);
+    get "GET" "/console/tenants" tenants::show, Some(Scope::TenantsAll);
+    post "POST" "/console/tenants" tenants::open, Some(Scope::TenantsAll);
+    get "GET" "/console/tokens" tokens::list, Some(Scope::Ops);
+    post "POST" "/console/tokens" tokens::create, Some(Scope::Ops);
+    post "POST" "/console/tokens/revoke" tokens::revoke, Some(Scope::Ops);
     post "POST" "/console/sign-out" sign_in::leave, None;
 }
 

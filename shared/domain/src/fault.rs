@@ -193,6 +193,18 @@ table! {
         ConsoleNeverIdle = "console_never_idle",
         /// The console takes forms that are not its own.
         ConsoleTakesAnyForm = "console_takes_any_form",
+        /// A token of a tenant's operator opens the other tenants too.
+        OpsOpensAllTenants = "ops_opens_all_tenants",
+        /// A session stays in the tenant that was opened in it, whatever became of its token's scopes and of the tenant.
+        OpenedForGood = "opened_for_good",
+        /// A form of a page that shows one tenant is accepted when its session has opened another one since.
+        FormsOfAnyTenant = "forms_of_any_tenant",
+        /// A token is made at the console with any scopes.
+        ScopesUnchecked = "scopes_unchecked",
+        /// A token may be made that expires later than any calendar goes.
+        TokensOfAnyLength = "tokens_of_any_length",
+        /// What an operator does in another tenant is in its audit without the name of the token.
+        OperatorUnnamed = "operator_unnamed",
         /// The console shows people's values to everybody.
         ConsoleUnmasked = "console_unmasked",
         /// A page of failed records is as long as the one before had room for.

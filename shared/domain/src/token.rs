@@ -5,12 +5,15 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::CryptoRng;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::fault::{Mutant, mutant};
 use crate::id::{TenantId, TokenId};
 
 /// How every token begins, so that people and secret scanners know it when they see it.
@@ -143,6 +146,16 @@ scopes! {
     WebhooksWrite = "webhooks:write",
     /// The operator of the tenant: everything above, and the audit.
     Ops = "ops",
+    /// The operator of the installation: at the console, to do in every tenant what the other scopes allow.
+    TenantsAll = "tenants:all",
+}
+
+impl Scope {
+    /// Whether a credential with this scope may do what `wanted` names. [`Scope::Ops`] opens everything of its own tenant, and no other tenant.
+    pub fn opens(self, wanted: Self) -> bool {
+        self == wanted
+            || (self == Self::Ops && (wanted != Self::TenantsAll || mutant(Mutant::OpsOpensAllTenants)))
+    }
 }
 
 /// The text names no scope.
@@ -156,10 +169,38 @@ impl fmt::Display for Scope {
     }
 }
 
+/// Longest name of a token, in characters.
+pub const NAME_CHARS: usize = 255;
+/// The latest expiry of a token: so long after it is made.
+const LONGEST_LIFE: TimeDelta = TimeDelta::days(100 * 365);
+
+/// The name of a token without the blanks around it, or what a name must be.
+pub fn checked_name(text: &str) -> Result<&str, &'static str> {
+    let name = text.trim();
+    if name.is_empty() {
+        Err("must not be empty")
+    } else if name.chars().count() > NAME_CHARS || name.chars().any(char::is_control) {
+        Err("must have 255 characters at most, all of them visible")
+    } else {
+        Ok(name)
+    }
+}
+
+/// When a token expires that is made now and is valid for so long, or how long it may be valid.
+pub fn expires_at(now: DateTime<Utc>, valid_for: Duration) -> Result<DateTime<Utc>, &'static str> {
+    let too_long = "must be 36500d at most";
+    let valid_for = TimeDelta::from_std(valid_for).map_err(|_| too_long)?;
+    if valid_for > LONGEST_LIFE && !mutant(Mutant::TokensOfAnyLength) {
+        return Err(too_long);
+    }
+    Ok(now + valid_for)
+}
+
 /// Whom a known token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// The tenant. Everything that is done with the token is done to this tenant alone.
+    /// The tenant. Everything that is done with the token is done to this tenant alone. In a session of the console in which a token with
+    /// [`Scope::TenantsAll`] has opened another tenant, that one.
     pub tenant_id: TenantId,
     /// The token's id, for logs.
     pub token_id: TokenId,
@@ -172,9 +213,9 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Whether the token may do this. [`Scope::Ops`] may do everything.
+    /// Whether the token may do this.
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|held| *held == scope || *held == Scope::Ops)
+        self.scopes.iter().any(|held| held.opens(scope))
     }
 }
 
@@ -238,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_may_do_everything_and_others_what_they_hold() {
+    fn an_operator_may_do_everything_in_the_tenant_and_others_what_they_hold() {
         let mut credential = Credential {
             tenant_id: TenantId::new(1),
             token_id: TokenId::new(Uuid::nil()),
@@ -249,7 +290,35 @@ mod tests {
         assert!(credential.allows(Scope::ImportRead));
         assert!(!credential.allows(Scope::ImportWrite));
         credential.scopes = vec![Scope::Ops];
-        assert!(Scope::ALL.iter().all(|scope| credential.allows(*scope)));
+        let others = Scope::ALL.iter().filter(|scope| !credential.allows(**scope));
+        assert_eq!(
+            others.collect::<Vec<_>>(),
+            [&Scope::TenantsAll],
+            "other tenants are a scope of their own"
+        );
+        credential.scopes = vec![Scope::TenantsAll];
+        let held = Scope::ALL.iter().filter(|scope| credential.allows(**scope));
+        assert_eq!(held.collect::<Vec<_>>(), [&Scope::TenantsAll], "and it opens nothing by itself");
+    }
+
+    #[test]
+    fn a_name_is_visible_and_not_endless() {
+        assert_eq!(checked_name("  nightly run "), Ok("nightly run"));
+        assert!(checked_name(&"é".repeat(255)).is_ok());
+        for wrong in ["", " \t ", "a\nb", "a\u{7f}b", &"é".repeat(256)] {
+            assert!(checked_name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_that_no_calendar_has_is_refused() {
+        let now = DateTime::from_timestamp(1_764_000_000, 0).unwrap();
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(expires_at(now, 90 * day), Ok(now + TimeDelta::days(90)));
+        assert!(expires_at(now, 36_500 * day).is_ok());
+        for long in [36_501 * day, 3_000_000_000 * day / 10, Duration::from_millis(u64::MAX), Duration::MAX] {
+            assert!(expires_at(now, long).is_err(), "{long:?}");
+        }
     }
 
     #[test]

@@ -79,6 +79,8 @@ dids! {
     TokenCreate = "token.create",
     /// A token was revoked.
     TokenRevoke = "token.revoke",
+    /// An operator's token of another tenant opened this one at the console.
+    OperatorEnter = "operator.enter",
 }
 
 /// One thing that was done.
@@ -90,8 +92,10 @@ pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// Who: `token:` and the id of a token, or `operator` for the command line.
     pub actor: String,
-    /// Name of the token, where it was one of the tenant.
+    /// Name of the token, where it was one.
     pub token: Option<String>,
+    /// Whether it was the token of another tenant: an operator's.
+    pub of_other_tenant: bool,
     /// What: one of [`Did`], or what a newer program calls it.
     pub action: String,
     /// Id of what it was done to.
@@ -115,9 +119,14 @@ pub async fn page(
     // Not as the role of the second lock, which may read neither audit nor tokens.
     Ok(sqlx::query_as!(
         AuditEntry,
-        r#"select audit.id, audit.at, audit.actor, tokens.name as "token?", audit.action, audit.subject, audit.name, audit.counts, audit.filter
+        r#"select audit.id as "id!", audit.at as "at!", audit.actor as "actor!", tokens.name as "token?",
+                  coalesce(tokens.tenant_id <> audit.tenant_id, false) as "of_other_tenant!",
+                  audit.action as "action!", audit.subject as "subject?", audit.name as "name?", audit.counts as "counts!", audit.filter as "filter?"
              from audit
-             left join tokens on tokens.tenant_id = audit.tenant_id and 'token:' || tokens.id::text = audit.actor
+             left join tokens
+                    -- By its id, whosever it is: operators work in tenants that are not those of their tokens.
+                    on tokens.id = case when audit.actor ~ '^token:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then substr(audit.actor, 7)::uuid end
+                   and (tokens.tenant_id = audit.tenant_id or not $5)
             where audit.tenant_id = $1 and audit.id < coalesce($2, 9223372036854775807) and ($3::uuid is null or audit.subject = $3)
             order by audit.id desc
             limit $4"#,
@@ -125,6 +134,7 @@ pub async fn page(
         before,
         subject,
         limit,
+        mutant(Mutant::OperatorUnnamed),
     )
     .fetch_all(store.pool())
     .await?)

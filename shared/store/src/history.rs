@@ -184,7 +184,7 @@ pub async fn page(
     let older_gone = next.is_none() && !begins;
     name_fields(&mut reading, tenant, &mut entries).await?;
     reading.commit().await?;
-    name_actors(store, tenant, &mut entries).await?;
+    name_actors(store, &mut entries).await?;
     let entries = entries.into_iter().map(|(entry, _)| entry).collect();
     Ok(Some(Page { entries, next: next.map(|next| next.to_string()), older_gone }))
 }

@@ -64,7 +64,7 @@ pub struct TenantKey {
 impl TenantKey {
     /// Whether what the key signed may do this.
     pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|held| *held == scope || *held == Scope::Ops)
+        self.scopes.iter().any(|held| held.opens(scope))
     }
 }
 

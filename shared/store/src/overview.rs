@@ -1,13 +1,14 @@
 //! An overview of all imports of a tenant: how many run, which failed lately, and which have stalled chunks.
-//! Unlike a page of the list, it covers all imports.
+//! Unlike a page of the list, it covers all imports. And one of all tenants, in numbers alone.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ImportId, TenantId};
+use muster_domain::tenant::Tenant;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::reports::{self, ImportReport};
-use super::{Store, StoreError};
+use super::{Store, StoreError, tenants};
 
 /// How much is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,6 +117,106 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
     .fetch_all(&mut *reading)
     .await?;
     read(&mut reading, tenant, &rows).await
+}
+
+/// These imports of a tenant, as lists show them. Those that it does not have are left out.
+pub async fn listed(
+    store: &Store,
+    tenant: TenantId,
+    imports: &[ImportId],
+) -> Result<Vec<ImportReport>, StoreError> {
+    let mut found = Vec::with_capacity(imports.len());
+    if !imports.is_empty() {
+        let mut reading = store.reading(tenant).await?;
+        for import in imports {
+            found.extend(reports::listed_import(&mut reading, tenant, *import).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// A tenant, and how much of it is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantOverview {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its imports that run.
+    pub running: u64,
+    /// Their records that have no outcome yet.
+    pub pending: u64,
+    /// Its imports that [`concerning`] tells.
+    pub concerning: u64,
+    /// Those among them that somebody has to act on: with dead chunks, or without any effect.
+    pub urgent: u64,
+}
+
+/// Some of the tenants, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Everywhere {
+    /// The first of them: those where most has to be acted on or known of, then those where most runs, then by slug.
+    pub tenants: Vec<TenantOverview>,
+    /// How many there are.
+    pub all: u64,
+}
+
+/// The tenants whose slug or name has `text` in it, in any case, or all of them, each in numbers, and `limit` of them at most. Read without a
+/// tenant, and so without the second lock: for those alone who may see all tenants. What is behind a number is read for its tenant.
+pub async fn everywhere(
+    store: &Store,
+    text: Option<&str>,
+    since: DateTime<Utc>,
+    limit: i64,
+) -> Result<Everywhere, StoreError> {
+    // The imports and the conditions are those of `concerning`; `the_overview_of_all_tenants_counts_what_that_of_each_tells` holds the two together.
+    let rows = sqlx::query!(
+        r#"select tenants.id as "id!", tenants.slug as "slug!", tenants.name as "name!", tenants.created_at as "created_at!",
+                  tenants.disabled_at as "disabled_at?", count(*) over () as "all!",
+                  coalesce(sums.running, 0) as "running!", coalesce(sums.pending, 0) as "pending!",
+                  coalesce(sums.concerning, 0) as "concerning!", coalesce(sums.urgent, 0) as "urgent!"
+             from tenants
+             left join (
+                  select tenant_id, count(*) filter (where state in ('planning', 'running')) as running, sum(pending)::bigint as pending,
+                         count(*) filter (where urgent or state in ('received', 'planned', 'paused') or retryable or failed and state = 'completed')
+                           as concerning,
+                         count(*) filter (where urgent) as urgent
+                    from (select tenant_id, state, retryable, failed, pending, dead or state in ('refused', 'aborted') as urgent
+                            from (select imports.tenant_id, imports.state, open.pending, coalesce(open.retryable, false) as retryable,
+                                         coalesce((final_counts ->> 'failed')::bigint, 0) > 0 as failed,
+                                         case when completed_at is null
+                                              then exists (select from chunks where import_id = imports.id and chunks.state = 'dead')
+                                              else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
+                                         end as dead
+                                    from imports
+                                    left join lateral (
+                                         select sum(chunks.pending) as pending, bool_or(chunks.state = 'retryable') as retryable
+                                           from chunks
+                                          where chunks.import_id = imports.id and chunks.state in ('staged', 'dispatched', 'retryable')) as open
+                                           on imports.state in ('planning', 'running')
+                                   where imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $1
+                                      or imports.state in ('refused', 'aborted') and imports.created_at > $1) as import) as import
+                   group by tenant_id) as sums
+                    on sums.tenant_id = tenants.id
+            where $2::text is null or strpos(lower(tenants.slug), lower($2)) > 0 or strpos(lower(tenants.name), lower($2)) > 0
+            order by coalesce(sums.urgent, 0) desc, coalesce(sums.concerning, 0) desc, coalesce(sums.running, 0) desc, tenants.slug
+            limit $3"#,
+        since,
+        text,
+        limit,
+    )
+    .fetch_all(store.pool())
+    .await?;
+    let all = rows.first().map_or(0, |row| row.all.unsigned_abs());
+    let tenants = rows.into_iter().map(|row| -> Result<TenantOverview, StoreError> {
+        let tenant = tenants::read(row.id, row.slug, row.name, row.created_at, row.disabled_at)?;
+        Ok(TenantOverview {
+            tenant,
+            running: row.running.unsigned_abs(),
+            pending: row.pending.unsigned_abs(),
+            concerning: row.concerning.unsigned_abs(),
+            urgent: row.urgent.unsigned_abs(),
+        })
+    });
+    Ok(Everywhere { tenants: tenants.collect::<Result<_, StoreError>>()?, all })
 }
 
 /// An import, and how many there are like it.

@@ -1,5 +1,6 @@
 //! Tenants: create, find, list, disable and enable.
 
+use chrono::{DateTime, Utc};
 use muster_domain::id::TenantId;
 use muster_domain::tenant::{Slug, Tenant};
 use sqlx::PgExecutor;
@@ -10,8 +11,8 @@ struct TenantRow {
     id: i32,
     slug: String,
     name: String,
-    created_at: chrono::DateTime<chrono::Utc>,
-    disabled_at: Option<chrono::DateTime<chrono::Utc>>,
+    created_at: DateTime<Utc>,
+    disabled_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<TenantRow> for Tenant {
@@ -27,6 +28,17 @@ impl TryFrom<TenantRow> for Tenant {
             disabled_at: row.disabled_at,
         })
     }
+}
+
+/// A tenant as its row says.
+pub(super) fn read(
+    id: i32,
+    slug: String,
+    name: String,
+    created_at: DateTime<Utc>,
+    disabled_at: Option<DateTime<Utc>>,
+) -> Result<Tenant, StoreError> {
+    TenantRow { id, slug, name, created_at, disabled_at }.try_into()
 }
 
 /// Creates a tenant, unless one has the slug.

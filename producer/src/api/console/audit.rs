@@ -63,7 +63,10 @@ fn row(entry: &AuditEntry, with_subject: bool) -> Markup {
     html! {
         tr {
             th scope="row" { (moment(entry.at)) }
-            td data-name="Who" { @match &entry.token { Some(name) => { "token " (name) } None => { (entry.actor) } } }
+            td data-name="Who" {
+                @match &entry.token { Some(name) => { "token " (name) } None => { (entry.actor) } }
+                @if entry.of_other_tenant { ", an operator’s" }
+            }
             td data-name="What" { code { (entry.action) } }
             @if with_subject { td data-name="To what" { (subject(entry)) } }
             td data-name="How many" { (pairs(Some(&entry.counts))) }

@@ -1,21 +1,18 @@
-//! The tenant's catalog, shown and edited as a document, and the tenant's tokens.
+//! The tenant's catalog, shown and edited as a document.
 
 use axum::RequestExt;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use muster_domain::catalog::{Catalog, FieldError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::json_words::in_words_of_json;
 use muster_domain::token::Scope;
-use muster_runtime::clock;
 use muster_store::catalog::{self as store, Applied};
-use muster_store::tokens::{self, TokenInfo};
 use sha2::{Digest, Sha256};
 
 use super::error::ConsoleError;
-use super::formatting::{ago, count, moment};
+use super::formatting::count;
 use super::page::{Page, Section, secret, sentence};
 use super::session::{Filled, Visit};
 use crate::api::AppState;
@@ -110,75 +107,6 @@ fn names(list: &[String]) -> Markup {
         @if list.is_empty() { "none" } @else {
             (list.iter().take(200).map(String::as_str).collect::<Vec<_>>().join(", "))
             @if list.len() > 200 { " and " (count((list.len() - 200) as u64, "other", "others")) }
-        }
-    }
-}
-
-/// Shows the tokens.
-pub(super) async fn tokens(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
-    let tenant = visit.may(Scope::Ops)?;
-    let found = tokens::list(state.0.store.pool(), tenant).await?;
-    let page = Page {
-        section: Section::Tokens,
-        title: "Tokens".into(),
-        renew: None,
-        main: list(&found, &visit, clock::now()),
-    };
-    Ok(page.show(&visit))
-}
-
-/// Revokes a token permanently.
-pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
-    let tenant = filled.visit.may(Scope::Ops)?;
-    let name = filled.field("name").unwrap_or_default();
-    let revoked = tokens::revoke(&state.0.store.by(&filled.visit.actor()), tenant, name)
-        .await?
-        .ok_or(crate::api::error::ApiError::NotFound)?;
-    tracing::info!(tenant = tenant.get(), token = %revoked.id, "a token was revoked at the console");
-    Ok(Redirect::to("/console/tokens").into_response())
-}
-
-fn list(found: &[TokenInfo], visit: &Visit, now: DateTime<Utc>) -> Markup {
-    html! {
-        h1 { "Tokens" }
-        p.facts { "A token is made with " code { "muster token create" } ", and shown once. A revoked one opens nothing any more." }
-        div.scroll {
-            table.tokens {
-                thead {
-                    tr { th scope="col" { "Name" } th scope="col" { "May" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { span.unseen { "What you can do" } } }
-                }
-                tbody { @for token in found { (row(token, visit, now)) } }
-            }
-        }
-    }
-}
-
-fn row(token: &TokenInfo, visit: &Visit, now: DateTime<Utc>) -> Markup {
-    html! {
-        tr {
-            th scope="row" { (token.name) @if let Some(organization) = &token.organization { " " code { (organization) } } }
-            td data-name="May" { @for scope in &token.scopes { code { (scope) } " " } }
-            td data-name="Last used" { @match token.last_used_at { Some(at) => { (ago(now, at)) } None => { "never" } } }
-            td data-name="Ends" {
-                @match (token.revoked_at, token.expires_at) {
-                    (Some(at), _) => { "revoked " (ago(now, at)) }
-                    (None, Some(at)) => { (moment(at)) }
-                    (None, None) => { "never" }
-                }
-            }
-            td {
-                @if token.revoked_at.is_none() {
-                    details.confirm {
-                        summary.button aria-label={ "Revoke " (token.name) } { "Revoke…" }
-                        form method="post" action="/console/tokens/revoke" {
-                            (secret(visit))
-                            input type="hidden" name="name" value=(token.name);
-                            p { "Clients that use it lose access at once and permanently." }
-                            button.danger type="submit" { "Revoke " (token.name) }
-                        }
-                    }
-                }
-            }
         }
     }
 }

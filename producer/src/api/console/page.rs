@@ -2,6 +2,7 @@
 
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
+use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
 
 use super::BASE;
@@ -14,6 +15,8 @@ use super::session::{FORM_FIELD, Visit};
 pub(super) enum Section {
     /// What goes on.
     Overview,
+    /// All tenants.
+    Tenants,
     /// Imports and their records.
     Imports,
     /// A new import.
@@ -35,8 +38,9 @@ pub(super) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Overview,
+        Self::Tenants,
         Self::Imports,
         Self::New,
         Self::Profiles,
@@ -51,6 +55,7 @@ impl Section {
     fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Tenants => "Tenants",
             Self::Imports => "Imports",
             Self::New => "New import",
             Self::Profiles => "Profiles",
@@ -66,6 +71,7 @@ impl Section {
     fn path(self) -> &'static str {
         match self {
             Self::Overview => BASE,
+            Self::Tenants => "/console/tenants",
             Self::Imports => "/console/imports",
             Self::New => "/console/new",
             Self::Profiles => "/console/profiles",
@@ -81,6 +87,7 @@ impl Section {
     fn scope(self) -> Scope {
         match self {
             Self::Overview | Self::Imports | Self::Profiles => Scope::ImportRead,
+            Self::Tenants => Scope::TenantsAll,
             Self::New => Scope::ImportWrite,
             Self::Queue | Self::Tokens | Self::Audit => Scope::Ops,
             Self::Webhooks => Scope::WebhooksRead,
@@ -107,7 +114,7 @@ impl Page {
     /// The whole page.
     pub(super) fn show(self, visit: &Visit) -> Response {
         let main = html! {
-            main #main tabindex="-1" data-renew=[self.renew] { (self.main) }
+            main #main tabindex="-1" data-renew=[self.renew] data-tenant=[visit.opened().map(TenantId::get)] { (self.main) }
         };
         Html(whole(&self.title, &header(visit, self.section), &main).into_string()).into_response()
     }
@@ -125,7 +132,17 @@ fn header(visit: &Visit, here: Section) -> Markup {
                 }
             }
             div.who {
-                p { span.tenant { (visit.tenant_name()) } " " span.token { "token " (visit.token_name()) } }
+                p {
+                    span.tenant { (visit.tenant_name()) } " "
+                    span.token { "token " (visit.token_name()) @if let Some(own) = visit.own_tenant() { " of " (own.name) } }
+                }
+                @if let Some(own) = visit.own_tenant() {
+                    form method="post" action="/console/tenants" {
+                        (secret(visit))
+                        input type="hidden" name="tenant" value=(own.slug);
+                        button.away type="submit" { "Back to " (own.name) }
+                    }
+                }
                 form method="post" action="/console/sign-out" {
                     (secret(visit))
                     button.quiet type="submit" { "Leave" }

@@ -4,6 +4,9 @@
 //! The browser keeps 256 random bits, the store their hash. The secret of forms is made from the same bits. A
 //! session ends after the idle time of [`LIMITS`], after their longest time, when its token becomes invalid,
 //! or when its user signs out. Automatic refreshes of a page ([`BY_ITSELF`]) do not count as use.
+//!
+//! A session is in one tenant at a time ([`muster_store::sessions`]). The secret of forms is another one in each tenant that an
+//! operator opens, so that what a page of one tenant sends is never done in another, however many windows are open.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use muster_domain::id::TenantId;
 use muster_domain::request::has_nul;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
-use muster_store::sessions::{self, Session, SessionHash, SessionLimits};
+use muster_store::sessions::{self, OwnTenant, Session, SessionHash, SessionLimits, SignedIn};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
@@ -83,14 +86,19 @@ impl Key {
         Sha256::digest(self.0).into()
     }
 
-    /// The secret of forms.
-    pub(super) fn form(&self) -> String {
-        hex::encode(Sha256::new().chain_update(b"forms of the console").chain_update(self.0).finalize())
+    /// The secret of forms; of those of a tenant that was opened, where one is.
+    pub(super) fn form(&self, opened: Option<TenantId>) -> String {
+        let secret = Sha256::new().chain_update(b"forms of the console").chain_update(self.0);
+        let secret = match opened.filter(|_| !mutant(Mutant::FormsOfAnyTenant)) {
+            Some(tenant) => secret.chain_update(tenant.get().to_be_bytes()),
+            None => secret,
+        };
+        hex::encode(secret.finalize())
     }
 
     /// Whether a form has the secret. Hashes are compared, so that the timing reveals nothing.
-    pub(super) fn gave(&self, form: &str) -> bool {
-        Sha256::digest(form.as_bytes()) == Sha256::digest(self.form().as_bytes())
+    pub(super) fn gave(&self, opened: Option<TenantId>, form: &str) -> bool {
+        Sha256::digest(form.as_bytes()) == Sha256::digest(self.form(opened).as_bytes())
             || mutant(Mutant::ConsoleTakesAnyForm)
     }
 
@@ -133,6 +141,8 @@ fn is_secure(state: &AppState) -> bool {
 pub(super) struct Visit {
     caller: Caller,
     tenant: String,
+    /// The tenant that the session is in, and the token's own one, where it is in another.
+    opened: Option<(TenantId, OwnTenant)>,
     key: Key,
 }
 
@@ -167,14 +177,29 @@ impl Visit {
         self.caller.name()
     }
 
+    /// The token's own tenant, where the session is in another one.
+    pub(super) fn own_tenant(&self) -> Option<&OwnTenant> {
+        self.opened.as_ref().map(|(_, own)| own)
+    }
+
+    /// Whether the visitor may give a token this: what the visitor's own one may, and other tenants only from its own tenant.
+    pub(super) fn may_grant(&self, scope: Scope) -> bool {
+        self.allows(scope) && (scope != Scope::TenantsAll || self.opened.is_none())
+    }
+
+    /// The tenant that the session is in, where that is not the token's own.
+    pub(super) fn opened(&self) -> Option<TenantId> {
+        self.opened.as_ref().map(|(tenant, _)| *tenant)
+    }
+
     /// What every form carries.
     pub(super) fn form(&self) -> String {
-        self.key.form()
+        self.key.form(self.opened())
     }
 
     /// Whether a form has the secret that every form carries.
     pub(super) fn gave(&self, form: &str) -> bool {
-        self.key.gave(form)
+        self.key.gave(self.opened(), form)
     }
 
     /// Whether people's values are shown as they are.
@@ -198,11 +223,12 @@ impl FromRequestParts<AppState> for Visit {
         };
         let Some(key) = Key::of_session(&parts.headers) else { return Err(over()) };
         match sessions::find(&state.0.store, &key.hash(), LIMITS, !by_itself).await? {
-            Session::Open(credential, tenant) => {
+            Session::Open(SignedIn { credential, tenant, own }) => {
                 if let Some(trail) = parts.extensions.get::<Trail>() {
                     trail.found(&credential);
                 }
-                Ok(Self { caller: Caller::of(Arc::new(credential)), tenant, key })
+                let opened = own.map(|own| (credential.tenant_id, own));
+                Ok(Self { caller: Caller::of(Arc::new(credential)), tenant, opened, key })
             }
             Session::Disabled => Err(ApiError::TenantDisabled.into()),
             Session::Over => Err(over()),
@@ -242,7 +268,7 @@ impl FromRequest<AppState> for Filled {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, state).await?;
         let fields = fields(Request::from_parts(parts, body), state).await?;
-        if field(&fields, FORM_FIELD).is_some_and(|form| visit.key.gave(form))
+        if field(&fields, FORM_FIELD).is_some_and(|form| visit.gave(form))
             || mutant(Mutant::ConsoleTakesAnyForm)
         {
             Ok(Self { visit, fields })
@@ -287,8 +313,12 @@ mod tests {
         headers.insert(header::COOKIE, text.parse().unwrap());
         assert_eq!(Key::of_session(&headers).unwrap().hash(), key.hash());
         assert!(Key::of_door(&headers).is_none(), "not hexadecimal");
-        assert!(key.gave(&key.form()) && !key.gave("") && !key.gave(&Key([8; 32]).form()));
-        assert!(!key.form().contains(&hex::encode([7; 32])) && key.form() != hex::encode(key.hash()));
+        let form = key.form(None);
+        assert!(key.gave(None, &form) && !key.gave(None, "") && !key.gave(None, &Key([8; 32]).form(None)));
+        assert!(!form.contains(&hex::encode([7; 32])) && form != hex::encode(key.hash()));
+        let (one, other) = (Some(TenantId::new(1)), Some(TenantId::new(2)));
+        assert!(key.gave(one, &key.form(one)), "in a tenant that was opened");
+        assert!(!key.gave(None, &key.form(one)) && !key.gave(one, &form) && !key.gave(other, &key.form(one)));
         assert_eq!(format!("{key:?}"), "Key(***)");
     }
 

@@ -36,7 +36,7 @@ pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Re
     let fields = fields(Request::from_parts(parts, body), &state).await?;
     let then = place(field(&fields, "then")).to_owned();
     let given = field(&fields, FORM_FIELD).unwrap_or_default();
-    if !Key::of_door(&headers).is_some_and(|key| key.gave(given)) {
+    if !Key::of_door(&headers).is_some_and(|key| key.gave(None, given)) {
         return Ok(door(&state, &headers, &then, Some(Note::Again)));
     }
     let token = field(&fields, "token").unwrap_or_default().trim().parse::<Token>();
@@ -86,7 +86,7 @@ impl Note {
 /// The page, with a secret for its form.
 fn door(state: &AppState, headers: &header::HeaderMap, then: &str, note: Option<Note>) -> Response {
     let key = Key::of_door(headers).unwrap_or_else(Key::new);
-    let mut response = page::bare("Sign in", &view(&key.form(), then, note)).into_response();
+    let mut response = page::bare("Sign in", &view(&key.form(None), then, note)).into_response();
     if note == Some(Note::Unknown) {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
     } else if note == Some(Note::Again) {
@@ -121,14 +121,17 @@ fn view(form: &str, then: &str, note: Option<Note>) -> Markup {
                 summary { "Where do I get a token?" }
                 p { "The operator of Muster creates one:" }
                 pre { "muster token create --tenant acme --name ann \\\n  --scope import:read --scope import:write" }
-                p { "It is shown once. " code { "users:read" } " lets you see people’s addresses, " code { "ops" } " everything of the tenant." }
+                p {
+                    "It is shown once. " code { "users:read" } " lets you see people’s addresses, " code { "ops" } " everything of the tenant, and "
+                    code { "tenants:all" } " opens the other tenants too, for what its other scopes allow."
+                }
             }
         }
     }
 }
 
 /// An address of the console, or its first page.
-fn place(then: Option<&str>) -> &str {
+pub(super) fn place(then: Option<&str>) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(&byte);
     let ours = |path: &&str| {
         super::owns(path.split('?').next().unwrap_or_default())

@@ -1,9 +1,11 @@
 //! The console as a browser meets it: cookies, forms, pages.
 
 mod cases;
+mod operators;
 mod pages;
 mod profiles;
 mod sessions;
+mod tokens;
 mod webhooks;
 
 use reqwest::header::HeaderMap;
@@ -115,6 +117,12 @@ impl<'s> Browser<'s> {
     async fn press(&self, page: &str, path: &str) -> Shown {
         let form = self.get(page).await.form().to_owned();
         self.send(path, &[("form", &form)], None).await
+    }
+
+    /// Fills in a form of a page, and sends it.
+    async fn fill(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Shown {
+        let form = self.get(page).await.form().to_owned();
+        self.send(path, &[&[("form", form.as_str())], fields].concat(), None).await
     }
 
     /// What the script of the page of a new import sends.
