@@ -11,6 +11,10 @@ pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("MUSTER_TOKEN", "The token that commands show it, as `--token`."),
     ("MUSTER_TOKEN_FILE", "The file with it, as `--token-file`."),
     ("MUSTER_TOOLS", "Folder of the tools that `make test` installs."),
+    ("MUSTER_SERVICES_DIR", "Folder of the private servers of `make services-up`."),
+    ("MUSTER_PG_BINDIR", "Folder of the PostgreSQL that they start."),
+    ("MUSTER_RABBITMQ_SBIN", "Folder of the RabbitMQ that they start."),
+    ("MUSTER_FUZZ_JOBS", "How many targets `make fuzz` runs at a time."),
     ("MUSTER_CLIENTS_CACHE", "Folder in which the clients of `make test` keep what they install."),
 ];
 
@@ -35,6 +39,25 @@ pub fn reference() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever sets what a script offers can still run the program.
+    #[test]
+    fn what_the_scripts_read_is_known() {
+        let scripts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/local");
+        let scripts = std::fs::read_dir(scripts).unwrap().map(|entry| entry.unwrap().path());
+        let text: String = scripts.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+        let heads = text.lines().filter_map(|line| line.strip_prefix("# MUSTER_"));
+        let offered: std::collections::BTreeSet<String> = heads
+            .map(|rest| {
+                let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c == '_')).unwrap_or(rest.len());
+                format!("MUSTER_{}", &rest[..end])
+            })
+            .collect();
+        assert!(offered.len() >= 4, "{offered:?}");
+        for name in offered {
+            assert!(OTHER_VARIABLES.iter().any(|(other, _)| *other == name), "{name} is refused as not known");
+        }
+    }
 
     #[test]
     fn the_reference_has_every_setting_in_a_row_of_four_cells() {
