@@ -196,6 +196,8 @@ impl JsonReader {
         let (window, rest) = input.split_at(room.min(input.len()));
         let end = self.element.scan(window);
         if end.map_or(window.len(), |end| end) == room {
+            // What is said of it depends on its beginning, and not on the pieces in which that came.
+            self.carry.extend_from_slice(window);
             return Err(self.too_long());
         }
         let Some(end) = end else {
