@@ -469,6 +469,12 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that differs from its plan is still applied.
         DriftUnseen = "drift_unseen",
+        /// A plan shows the id that stands for a group which does not exist yet.
+        PlannedGroupByNumber = "planned_group_by_number",
+        /// What an undo takes back is not compared with its plan.
+        UndoPlanUnbound = "undo_plan_unbound",
+        /// A change that an undo leaves out since it differs from its plan forgets what somebody took back of it.
+        LeftOutForgetsEdits = "left_out_forgets_edits",
         /// Plans contain the arrays and objects of users unchanged, and deeply nested ones cannot be read.
         PlanNestsValues = "plan_nests_values",
         /// A plan that cannot be read stops every erasure.
