@@ -469,6 +469,10 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that differs from its plan is still applied.
         DriftUnseen = "drift_unseen",
+        /// A request whose client goes away before the answer leaves neither its log line nor its span.
+        GoneClientUntold = "gone_client_untold",
+        /// A change of a webhook counts in the audit what was given, also where it was so before.
+        WebhookGivenIsChanged = "webhook_given_is_changed",
         /// A plan shows the id that stands for a group which does not exist yet.
         PlannedGroupByNumber = "planned_group_by_number",
         /// What an undo takes back is not compared with its plan.
