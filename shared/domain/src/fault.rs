@@ -471,6 +471,10 @@ table! {
         DriftUnseen = "drift_unseen",
         /// A request whose client goes away before the answer leaves neither its log line nor its span.
         GoneClientUntold = "gone_client_untold",
+        /// The name of a file by which imports were chosen stands in the audit.
+        AuditKeepsFileNames = "audit_keeps_file_names",
+        /// The first token, which a program makes at its first start, is not in the audit.
+        FirstTokenUnaudited = "first_token_unaudited",
         /// A change of a webhook counts in the audit what was given, also where it was so before.
         WebhookGivenIsChanged = "webhook_given_is_changed",
         /// A plan shows the id that stands for a group which does not exist yet.
