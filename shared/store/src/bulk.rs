@@ -408,7 +408,6 @@ async fn work_on(store: &Store, work: &Work) -> Result<(), StoreError> {
             Err(error) => Some(error.to_string()),
         };
         if !note(store, work.id, work.done + at, import, why).await? {
-            // Aborted, or somebody else went on with it.
             return Ok(());
         }
     }

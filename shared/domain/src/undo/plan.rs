@@ -152,7 +152,7 @@ pub fn plan_without(changes: &[Change], found: &[Found], undo: &Undo, left_out: 
     let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
     loop {
         let mut pass = Pass::new(found, undo, &taken);
-        let take = |(at, change)| pass.take_back(change, left_out.contains(&at));
+        let take = |(at, change): (usize, &Change)| pass.take_back(change, left_out.contains(&at));
         let told: Vec<ChangeResult> = changes.iter().enumerate().map(take).collect();
         let collisions = pass.collisions();
         if collisions.is_empty() {
