@@ -180,7 +180,7 @@ async fn planned_among_edits(pipeline: &mut Pipeline) -> ImportId {
 /// E-mail address, given name and office of each user.
 async fn seen(pipeline: &Pipeline) -> Vec<String> {
     sqlx::query_scalar(
-        "select concat_ws(' ', email, given_name, metadata ->> 'office') from users order by id",
+        "select concat_ws(' ', email, given_name, metadata ->> 'office') from users order by email",
     )
     .fetch_all(pipeline.store.pool())
     .await
@@ -213,8 +213,8 @@ async fn what_an_undo_would_take_back_otherwise_than_planned_fails_and_is_left()
             "a@example.com Other Rome",
             "b@example.com Other Pisa",
             "c@example.com Ann Milan",
-            "moved@example.com Ann Milan",
             "e@example.com Ann Milan",
+            "moved@example.com Ann Milan",
         ]
     );
     // Tried again, they are taken back as things are now.
