@@ -27,6 +27,9 @@ use crate::shutdown::{Aborted, Shutdown};
 /// The operator's token of the embedded default.
 const OPERATOR: &str = "operator";
 
+/// Who made it, in the audit: the program, when it was started for the first time.
+const FIRST_START: &str = "start";
+
 /// The message if a worker did not end in time.
 const CUT_OFF: &str = "stopped: what did not end in time was cut off and will be delivered again";
 
@@ -214,7 +217,9 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 async fn tell_operator(store: &Store, folder: &Path) -> anyhow::Result<()> {
     let tenant = tenants::ensure_default(store).await?.into_inner();
     let scopes = [Scope::Ops, Scope::TenantsAll];
-    if let NewToken::Created(_, token) = tokens::create(store, tenant.id, OPERATOR, &scopes).await? {
+    let by =
+        if fault::mutant(Mutant::FirstTokenUnaudited) { store.by_itself() } else { store.by(FIRST_START) };
+    if let NewToken::Created(_, token) = tokens::create(&by, tenant.id, OPERATOR, &scopes).await? {
         if io::stdout().is_terminal() {
             stdout_line(format_args!("token: {}", token.reveal()))?;
             stderr_line(

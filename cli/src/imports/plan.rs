@@ -146,7 +146,7 @@ fn text(plan: &PlanView, invocation: &Invocation) -> String {
     if let Some(since) = plan.since.filter(|since| since.changed > 0) {
         let _ = write!(
             text,
-            "\n{} of {} users that were looked at have changed since: `proceed` refuses their records, unless --on-drift apply is given; an undo leaves these changes alone",
+            "\n{} of {} users that were looked at have changed since: `proceed` refuses their records, unless --on-drift apply is given; an undo never overwrites these changes",
             number(since.changed),
             number(since.looked_at)
         );

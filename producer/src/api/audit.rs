@@ -23,7 +23,7 @@ pub struct AuditView {
     pub id: i64,
     /// When.
     pub at: DateTime<Utc>,
-    /// Who: `token:` and the id of a token, or `operator` for the command line.
+    /// Who: `token:` and the id of a token, `operator` for the command line, or `start` for a program at its first start, which makes a token.
     pub actor: String,
     /// Name of the token; null where it was none.
     pub token: Option<String>,
@@ -42,7 +42,8 @@ pub struct AuditView {
     /// How many of what.
     #[schema(value_type = Object)]
     pub counts: Value,
-    /// How it was chosen, by name: which imports of many, which records of an import. Null where it was one thing, or everything.
+    /// How it was chosen, by name: which imports of many, which records of an import; of a part of a file's name only its length. Null where it
+    /// was one thing, or everything.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Value>,

@@ -1,5 +1,6 @@
 //! The middleware of every request: its id, one log line, one shape for errors. A request runs in its own
-//! task, so it finishes even if its client disconnects, and a panic ends only this request.
+//! task, so it finishes even if its client disconnects, and a panic ends only this request. Where the client
+//! goes away before the answer, the line and the span say so.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,6 +30,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest request id that is taken over from a client.
 const ID_BYTES: usize = 64;
+/// In the log and in traces, the status of a request that nobody waited for any more: its client went away, or its connection was cut at
+/// a stop. No answer has it.
+const CLIENT_GONE: u16 = 499;
 
 /// The middleware.
 pub(super) async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -40,45 +44,71 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
     let span = begin_span(&request, &method, &route);
-    let mut response = if method == OTHER_METHOD {
+    let mut told = Told { id, method, route, trail, span, started, ended: false };
+    let mut response = if told.method == OTHER_METHOD {
         of_door(&uri, ApiError::MethodNotAllowed)
     } else {
-        handle(&state, request, next, &route, &span, &id).await
+        handle(&state, request, next, &told).await
     };
     let mut code = None;
     if let Some(Failed(error)) = response.extensions_mut().remove() {
         code = Some(error.status().1);
-        response = failed(&error, response, &id);
+        response = failed(&error, response, &told.id);
     }
-    response = held(&method, &route, code, response);
+    response = held(&told.method, &told.route, code, response);
     if let Some(StoreCause(cause)) = response.extensions_mut().remove() {
-        tracing::error!(request_id = id, error = %cause, "a request failed in the store");
+        tracing::error!(request_id = told.id, error = %cause, "a request failed in the store");
     }
     let headers = response.headers_mut();
-    protect(headers, Kind::of(&route, uri.path()), state.0.encrypted);
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    protect(headers, Kind::of(&told.route, uri.path()), state.0.encrypted);
+    if let Ok(value) = HeaderValue::from_str(&told.id) {
         headers.insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
-    let (tenant, token) = trail.0.get().copied().unzip();
-    let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
-    let elapsed = started.elapsed();
-    let milliseconds = elapsed.as_secs_f64() * 1000.0;
-    let trace = span.context().map(|context| context.trace_id());
-    tracing::info!(
-        request_id = id,
-        method = &*method,
-        route,
-        status,
-        tenant,
-        token,
-        milliseconds,
-        trace,
-        "request"
-    );
-    count(&method, &route, status, elapsed);
-    end_span(span, status, tenant);
+    count(&told.method, &told.route, status, told.started.elapsed());
+    told.end(status);
     response
+}
+
+/// What is told of a request at its end: one line of the log, and its span. Dropped before its answer, it tells that nobody waited for that.
+struct Told {
+    id: String,
+    method: Cow<'static, str>,
+    route: String,
+    trail: Trail,
+    span: Span,
+    started: Instant,
+    ended: bool,
+}
+
+impl Told {
+    fn end(&mut self, status: u16) {
+        self.ended = true;
+        let (tenant, token) = self.trail.0.get().copied().unzip();
+        let (tenant, token) = (tenant.map(TenantId::get), token.flatten().map(|token| token.to_string()));
+        let milliseconds = self.started.elapsed().as_secs_f64() * 1000.0;
+        let trace = self.span.context().map(|context| context.trace_id());
+        tracing::info!(
+            request_id = self.id,
+            method = &*self.method,
+            route = self.route,
+            status,
+            tenant,
+            token,
+            milliseconds,
+            trace,
+            "request"
+        );
+        end_span(std::mem::take(&mut self.span), status, tenant);
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if !self.ended && !mutant(Mutant::GoneClientUntold) {
+            self.end(CLIENT_GONE);
+        }
+    }
 }
 
 /// Tests fail for any response that is not in the description of the API.
@@ -100,17 +130,10 @@ fn held(_: &str, _: &str, _: Option<ErrorCode>, response: Response) -> Response 
 }
 
 /// Runs a request on a task of its own, for as long as it may take.
-async fn handle(
-    state: &AppState,
-    request: Request,
-    next: Next,
-    route: &str,
-    span: &Span,
-    id: &str,
-) -> Response {
-    let uri = request.uri().clone();
+async fn handle(state: &AppState, request: Request, next: Next, told: &Told) -> Response {
+    let (uri, route) = (request.uri().clone(), &*told.route);
     let upload = is_upload(request.method(), route);
-    let handled = state.0.tasks.spawn(traces::within(span.context(), next.run(request)));
+    let handled = state.0.tasks.spawn(traces::within(told.span.context(), next.run(request)));
     // The task goes on when the time is over: what it has begun in the store comes to its end.
     let handled = if upload || mutant(Mutant::NoRequestTimeout) {
         handled.await
@@ -121,7 +144,7 @@ async fn handle(
         answer.unwrap_or_else(|_| Ok(of_door(&uri, ApiError::TimedOut)))
     };
     handled.unwrap_or_else(|error| {
-        tracing::error!(request_id = id, %error, "a request did not end well");
+        tracing::error!(request_id = told.id, %error, "a request did not end well");
         of_door(&uri, ApiError::Internal)
     })
 }

@@ -25,6 +25,7 @@ pub(crate) fn planned(index: usize, outcome: Outcome, before: &Value, after: &Va
         after: after.as_object().cloned().unwrap_or_default(),
         inserts: None,
         maker: None,
+        exceptions: None,
     }
 }
 

@@ -481,6 +481,20 @@ table! {
         PlanOrderForgotten = "plan_order_forgotten",
         /// A record that differs from its plan is still applied.
         DriftUnseen = "drift_unseen",
+        /// A request whose client goes away before the answer leaves neither its log line nor its span.
+        GoneClientUntold = "gone_client_untold",
+        /// The name of a file by which imports were chosen stands in the audit.
+        AuditKeepsFileNames = "audit_keeps_file_names",
+        /// The first token, which a program makes at its first start, is not in the audit.
+        FirstTokenUnaudited = "first_token_unaudited",
+        /// A change of a webhook counts in the audit what was given, also where it was so before.
+        WebhookGivenIsChanged = "webhook_given_is_changed",
+        /// A plan shows the id that stands for a group which does not exist yet.
+        PlannedGroupByNumber = "planned_group_by_number",
+        /// What an undo takes back is not compared with its plan.
+        UndoPlanUnbound = "undo_plan_unbound",
+        /// A change that an undo leaves out since it differs from its plan forgets what somebody took back of it.
+        LeftOutForgetsEdits = "left_out_forgets_edits",
         /// Plans contain the arrays and objects of users unchanged, and deeply nested ones cannot be read.
         PlanNestsValues = "plan_nests_values",
         /// A plan that cannot be read stops every erasure.

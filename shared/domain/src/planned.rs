@@ -10,11 +10,13 @@
 mod drift;
 mod keys;
 mod sums;
+mod undo;
 mod value;
 
-pub use drift::{APPLIED_ALTHOUGH, Drift, drift};
+pub use drift::{APPLIED_ALTHOUGH, Drift, drift, drift_of_undo};
 pub use keys::{KeptKeys, asked, asked_by_undo, kept, kept_of_undo, keys_of, keys_of_users};
 pub use sums::{FieldSum, OTHER, Sums, field_of};
+pub use undo::{UndoCheck, plan_undo};
 pub use value::{BrokenPlan, Maker, PlannedChunk, PlannedRecord, PlannedUser};
 
 use std::collections::{BTreeMap, HashMap, HashSet};

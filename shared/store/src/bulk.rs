@@ -15,8 +15,8 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::FromRow;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::convert::number;
@@ -202,7 +202,7 @@ pub async fn look(
          values ($1, $2, $3, $4, $5, $6, $7, $8)
          returning {COLUMNS}"
     );
-    let row: BulkRow = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+    let row: BulkRow = sqlx::query_as(AssertSqlSafe(statement))
         .bind(muster_runtime::clock::new_id())
         .bind(tenant.get())
         .bind(actor)
@@ -239,7 +239,7 @@ async fn matching(
         "select * from ({MATCHING}) as found where records > 0 or not $10 order by id limit {}",
         MOST + 1
     );
-    Ok(sqlx::query_as(sqlx::AssertSqlSafe(statement))
+    Ok(sqlx::query_as(AssertSqlSafe(statement))
         .bind(tenant.get())
         .bind(states)
         .bind(filter.state.map(ImportState::as_str))
@@ -264,7 +264,7 @@ fn cause(action: Action, filter: &Filter) -> Cause<'_> {
 /// One action of a tenant.
 pub async fn show(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
     let statement = format!("select {COLUMNS} from bulk_actions where tenant_id = $1 and id = $2");
-    let row: Option<BulkRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+    let row: Option<BulkRow> = sqlx::query_as(AssertSqlSafe(statement))
         .bind(tenant.get())
         .bind(id)
         .fetch_optional(&mut *store.reading(tenant).await?)
@@ -277,7 +277,7 @@ pub async fn list(store: &Store, tenant: TenantId) -> Result<Vec<Bulk>, StoreErr
     let statement = format!(
         "select {COLUMNS} from bulk_actions where tenant_id = $1 and started_at is not null order by id desc limit {LISTED}"
     );
-    let rows: Vec<BulkRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+    let rows: Vec<BulkRow> = sqlx::query_as(AssertSqlSafe(statement))
         .bind(tenant.get())
         .fetch_all(&mut *store.reading(tenant).await?)
         .await?;
@@ -286,9 +286,8 @@ pub async fn list(store: &Store, tenant: TenantId) -> Result<Vec<Bulk>, StoreErr
 
 /// Starts what was looked at, and answers with it as it is then. One that was started before, has ended or was aborted stays as it is.
 pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
-    let again = mutant(Mutant::BulkBeginsAnew);
     // Whoever looked at it may be another than who starts it.
-    sqlx::query(
+    sqlx::query(AssertSqlSafe(format!(
         "with begun as (
              update bulk_actions
                 set state = case when cardinality(imports) = 0 then 'done' else 'running' end,
@@ -297,34 +296,36 @@ pub async fn start(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<B
               where tenant_id = $1 and id = $2 and (state = 'preview' or $3)
              returning tenant_id, actor, id, action, filter, cardinality(imports) as found, records)
          insert into audit (tenant_id, actor, action, subject, name, counts, filter)
-         select tenant_id, actor, 'bulk.start', id, action, jsonb_build_object('imports', found, 'records', records), filter
+         select tenant_id, actor, 'bulk.start', id, action, jsonb_build_object('imports', found, 'records', records), {}
            from begun
           where not $5",
-    )
-    .bind(tenant.get())
-    .bind(id)
-    .bind(again)
-    .bind(store.actor())
-    .bind(mutant(Mutant::AuditForgets))
-    .execute(store.pool())
-    .await?;
+        super::audit::filter_as_kept()
+    )))
+        .bind(tenant.get())
+        .bind(id)
+        .bind(mutant(Mutant::BulkBeginsAnew))
+        .bind(store.actor())
+        .bind(mutant(Mutant::AuditForgets))
+        .execute(store.pool())
+        .await?;
     show(store, tenant, id).await
 }
 
 /// Stops an action, and returns it as it is then. The import that is being done at this moment is done; one action that has
 /// ended stays as it is.
 pub async fn abort(store: &Store, tenant: TenantId, id: Uuid) -> Result<Option<Bulk>, StoreError> {
-    sqlx::query(
+    sqlx::query(AssertSqlSafe(format!(
         "with aborted as (
              update bulk_actions set state = 'aborted', ended_at = now()
               where tenant_id = $1 and id = $2 and state in ('preview', 'running')
              returning tenant_id, actor, id, action, filter, succeeded, refused, started_at)
          insert into audit (tenant_id, actor, action, subject, name, counts, filter)
          select tenant_id, coalesce($3, actor), 'bulk.abort', id, action,
-                jsonb_build_object('succeeded', succeeded, 'refused', refused), filter
+                jsonb_build_object('succeeded', succeeded, 'refused', refused), {}
            from aborted
           where started_at is not null and not $4",
-    )
+        super::audit::filter_as_kept()
+    )))
     .bind(tenant.get())
     .bind(id)
     .bind(store.actor())
@@ -355,7 +356,7 @@ pub async fn work(store: &Store) -> Result<bool, StoreError> {
 
 /// Takes the next piece of the action that has waited longest.
 pub async fn next(store: &Store) -> Result<Option<Work>, StoreError> {
-    let claimed: Option<Work> = sqlx::query_as(
+    Ok(sqlx::query_as(
         "update bulk_actions
             set claimed_until = now() + make_interval(secs => $1), touched_at = now()
           where id = (select id from bulk_actions
@@ -369,8 +370,7 @@ pub async fn next(store: &Store) -> Result<Option<Work>, StoreError> {
     .bind(CLAIM_SECONDS)
     .bind(i32::try_from(AT_A_TIME).unwrap_or(i32::MAX))
     .fetch_optional(store.pool())
-    .await?;
-    Ok(claimed)
+    .await?)
 }
 
 /// Does what was [taken](next).
@@ -408,7 +408,6 @@ async fn work_on(store: &Store, work: &Work) -> Result<(), StoreError> {
             Err(error) => Some(error.to_string()),
         };
         if !note(store, work.id, work.done + at, import, why).await? {
-            // Aborted, or somebody else went on with it.
             return Ok(());
         }
     }
@@ -455,7 +454,7 @@ async fn note(
 ) -> Result<bool, StoreError> {
     let refused = why.is_some();
     let refusal: Option<Value> = why.map(|why| serde_json::json!([Refused { import, why }]));
-    let state: Option<String> = sqlx::query_scalar(
+    let state: Option<String> = sqlx::query_scalar(AssertSqlSafe(format!(
         "with counted as (
              update bulk_actions
                 set succeeded = succeeded + case when $3 then 0 else 1 end,
@@ -468,20 +467,21 @@ async fn note(
              returning tenant_id, actor, id, action, filter, succeeded, refused, state),
          told as (
              insert into audit (tenant_id, actor, action, subject, name, counts, filter)
-             select tenant_id, actor, 'bulk.end', id, action, jsonb_build_object('succeeded', succeeded, 'refused', refused), filter
+             select tenant_id, actor, 'bulk.end', id, action, jsonb_build_object('succeeded', succeeded, 'refused', refused), {}
                from counted
               where state = 'done' and not $7)
          select state from counted",
-    )
-    .bind(id)
-    .bind(done)
-    .bind(refused)
-    .bind(refusal)
-    .bind(REFUSALS)
-    .bind(CLAIM_SECONDS)
-    .bind(mutant(Mutant::AuditForgets))
-    .fetch_optional(store.pool())
-    .await?;
+        super::audit::filter_as_kept()
+    )))
+        .bind(id)
+        .bind(done)
+        .bind(refused)
+        .bind(refusal)
+        .bind(REFUSALS)
+        .bind(CLAIM_SECONDS)
+        .bind(mutant(Mutant::AuditForgets))
+        .fetch_optional(store.pool())
+        .await?;
     Ok(state.is_some_and(|state| state != "aborted" || mutant(Mutant::BulkGoesOn)))
 }
 

@@ -12,6 +12,7 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::IdentifierField;
 use muster_domain::outcome::{Outcome, OutcomeSheet};
 use muster_domain::plan::{ExistingUser, UserRow};
+use muster_domain::planned::{Drift, UndoCheck, plan_undo};
 use muster_domain::undo::{
     Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
 };
@@ -25,8 +26,19 @@ use super::upsert::{Memberships, insert, release, update};
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
 const CLOCKS: Duration = Duration::from_secs(3600);
 
-/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Beside it, who changed users last
-/// that are left as they are, as far as that is known.
+/// What taking changes back came to.
+#[derive(Debug)]
+pub struct TakenBack {
+    /// What was written, and what became of each change.
+    pub planned: Planned,
+    /// Who changed users last that are left as they are, as far as that is known.
+    pub changed_by: HashMap<Uuid, ChangedBy>,
+    /// The places of changes that differ from their plan.
+    pub drifts: Vec<(usize, Drift)>,
+}
+
+/// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Where the undo was planned before, the
+/// changes are compared with that plan.
 ///
 /// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
 pub async fn take_back(
@@ -35,9 +47,13 @@ pub async fn take_back(
     import: ImportId,
     changes: &[Change],
     undo: &Undo,
-) -> Result<(Planned, HashMap<Uuid, ChangedBy>), StoreError> {
+    check: Option<&UndoCheck<'_>>,
+) -> Result<TakenBack, StoreError> {
     let found = find(connection, tenant, import, undo.of, changes).await?;
-    let planned = plan(changes, &found, undo);
+    let (planned, drifts) = match check {
+        Some(check) => plan_undo(changes, &found, undo, check),
+        None => (plan(changes, &found, undo), Vec::new()),
+    };
     fault::point(Point::Planned)?;
     delete(connection, tenant, &planned.deleted).await?;
     let releases: Vec<(Uuid, IdentifierField)> =
@@ -46,7 +62,7 @@ pub async fn take_back(
     write(connection, tenant, &planned.written).await?;
     write_steps(connection, tenant, import, &planned.steps, undo).await?;
     let changed_by = changed_by_others(connection, tenant, import, undo, changes, &planned).await?;
-    Ok((planned, changed_by))
+    Ok(TakenBack { planned, changed_by, drifts })
 }
 
 /// Who changed a user after the import that is undone.

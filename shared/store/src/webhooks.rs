@@ -99,19 +99,27 @@ pub struct WebhookChange {
 }
 
 impl WebhookChange {
-    /// Which of its parts are changed, each counted once: neither addresses nor names stand in the audit.
-    fn as_counts(&self) -> Value {
+    /// Which parts of the webhook it changes, each counted once: neither addresses nor names stand in the audit. None: it changes nothing.
+    fn as_counts(&self, before: &WebhookInfo) -> Option<Value> {
+        let switched = differs(self.enabled.as_ref(), &before.enabled);
         let parts = [
-            ("url", self.url.is_some()),
-            ("description", self.description.is_some()),
-            ("events", self.events.is_some()),
-            ("failed_above", self.failed_above.is_some()),
-            ("enabled", self.enabled == Some(true)),
-            ("disabled", self.enabled == Some(false)),
+            ("url", differs(self.url.as_ref(), &before.url)),
+            ("description", differs(self.description.as_ref(), &before.description)),
+            ("events", differs(self.events.as_ref(), &before.events)),
+            ("failed_above", differs(self.failed_above.as_ref(), &before.failed_above)),
+            ("enabled", switched && self.enabled == Some(true)),
+            ("disabled", switched && self.enabled == Some(false)),
         ];
-        let given = parts.into_iter().filter(|(_, given)| *given);
-        Value::Object(given.map(|(name, _)| (name.to_owned(), 1.into())).collect())
+        let changed = parts.into_iter().filter(|(_, changed)| *changed);
+        let counts: serde_json::Map<String, Value> =
+            changed.map(|(name, _)| (name.to_owned(), 1.into())).collect();
+        (!counts.is_empty()).then_some(counts.into())
     }
+}
+
+/// Whether a part is given, and is another one than it was.
+fn differs<T: PartialEq>(given: Option<&T>, before: &T) -> bool {
+    given.is_some_and(|given| given != before || mutant(Mutant::WebhookGivenIsChanged))
 }
 
 /// What creating a webhook came to.
@@ -242,6 +250,15 @@ pub async fn change(
     change: &WebhookChange,
 ) -> Result<Option<WebhookInfo>, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    // Of two changes at once, each is compared with what the other one left.
+    sqlx::query!(
+        "select from webhooks where tenant_id = $1 and id = $2 for no key update",
+        tenant.get(),
+        id.get(),
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let Some(before) = find(&mut *transaction, tenant, id).await? else { return Ok(None) };
     let changed = sqlx::query!(
         "update webhooks
             set url             = coalesce($3, url),
@@ -269,8 +286,10 @@ pub async fn change(
         return Ok(None);
     }
     let info = find(&mut *transaction, tenant, id).await?;
-    let entry = Entry::of(Did::WebhookChange).to(id.get()).counting(change.as_counts());
-    audit::note(&mut transaction, store, tenant, entry).await?;
+    if let Some(counts) = change.as_counts(&before) {
+        let entry = Entry::of(Did::WebhookChange).to(id.get()).counting(counts);
+        audit::note(&mut transaction, store, tenant, entry).await?;
+    }
     transaction.commit().await?;
     Ok(info)
 }

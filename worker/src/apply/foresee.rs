@@ -68,8 +68,7 @@ impl Work<'_> {
         transaction: &mut Transaction<'_>,
         chunk: ChunkId,
     ) -> Result<bool, StoreError> {
-        // An undo leaves alone what somebody changed since, whether that was before its plan or after it.
-        if self.locked.plan.is_none() || self.locked.reopened || self.rules.options.undo.is_some() {
+        if self.locked.plan.is_none() || self.locked.reopened {
             return Ok(false);
         }
         let mut plan = store::of_chunk(transaction, chunk).await?;
@@ -200,6 +199,7 @@ impl Work<'_> {
             after: serde_json::Map::new(),
             inserts: None,
             maker: None,
+            exceptions: None,
         }
     }
 

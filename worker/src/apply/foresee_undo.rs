@@ -67,6 +67,7 @@ impl Work<'_> {
             let by = changed_by.get(&change.user);
             record.warnings = warnings(&told, by);
             record.errors.extend(told.error);
+            record.exceptions = Some(told.exceptions);
             let there = !matches!(record.outcome, Outcome::Failed | Outcome::Inserted);
             record.user = Some(change.user).filter(|_| there);
             records.push(record);

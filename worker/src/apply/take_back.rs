@@ -3,8 +3,9 @@
 use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::outcome::{Reason, Verdict};
+use muster_domain::planned::{Drift, PlanUse, UndoCheck, drift_of_undo};
 use muster_domain::undo::{self, Change, ChangeResult, Kept, Undo};
-use muster_store::take_back::{self as store, ChangedBy};
+use muster_store::take_back::{self as store, ChangedBy, TakenBack};
 use muster_store::{StoreError, Transaction};
 
 use super::{Work, Written};
@@ -49,14 +50,25 @@ impl Work<'_> {
             which.iter().filter_map(|at| self.to_take_back.get(*at)).collect();
         let changes: Vec<Change> = chosen.iter().map(|(_, change)| change.clone()).collect();
         let (tenant, import) = (self.locked.tenant, self.locked.import);
-        let (planned, changed_by) = store::take_back(transaction, tenant, import, &changes, undo).await?;
+        let drift = |at: usize, told: &ChangeResult| self.compare_undone(chosen.get(at)?.0, told);
+        let check = UndoCheck { drift: &drift, refuse: self.locked.plan != Some(PlanUse::Apply) };
+        let check = self.planned.is_some().then_some(&check);
+        let done = store::take_back(transaction, tenant, import, &changes, undo, check).await?;
+        let TakenBack { planned, changed_by, drifts } = done;
         let mut written = Written {
             verdicts: Vec::with_capacity(chosen.len()),
             errors: Vec::new(),
             warnings: Vec::new(),
             changes: planned.changes,
         };
-        for ((index, change), told) in chosen.into_iter().zip(planned.told) {
+        for (at, drift) in drifts {
+            let Some((index, _)) = chosen.get(at) else { continue };
+            match self.locked.plan {
+                Some(PlanUse::Apply) => written.warnings.push((*index, drift.warning())),
+                _ => written.errors.push((*index, drift.error())),
+            }
+        }
+        for ((index, change), told) in chosen.iter().zip(planned.told) {
             let user = (told.verdict != Verdict::FAILED).then_some(change.user);
             written.verdicts.push((*index, told.verdict, user));
             let by = changed_by.get(&change.user);
@@ -64,6 +76,14 @@ impl Work<'_> {
             written.errors.extend(told.error.map(|error| (*index, error)));
         }
         Ok(written)
+    }
+
+    /// Compares the change at this place of the chunk with its plan.
+    fn compare_undone(&self, index: usize, told: &ChangeResult) -> Option<Drift> {
+        match self.planned.as_ref()?.get(&index) {
+            Some(planned) => drift_of_undo(planned, told),
+            None => Drift::without_plan(told.verdict).filter(|_| told.is_written()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::OnDrift;
 use muster_store::catalog;
 use muster_store::lifecycle::{self, Transition};
+use muster_store::plans::{self, PlannedPage};
 
 use super::foreseen::{BEFORE, small};
 use super::{applied, everything, first, plan, records, summary, verdicts, work_on_plan};
@@ -42,7 +43,18 @@ async fn a_group_that_is_not_there_yet_is_planned_and_made_when_the_plan_is_appl
     let import = plan(&mut pipeline, csv, &options).await;
     let other = plan(&mut pipeline, csv, &options).await;
     assert_eq!(everything(&pipeline).await, before, "a plan writes nothing");
-    let foreseen = verdicts(&records(&pipeline, import).await);
+    let foreseen = records(&pipeline, import).await;
+    // It is shown by its name, in pages and in the table, and found by it.
+    let organization = options.enrolment.unwrap().organization_id;
+    let group = format!("memberships.{organization}.Readers");
+    let after = &foreseen[&1].after;
+    assert!(after.contains_key(&group) && !after.keys().any(|path| path.ends_with(".-1")), "{after:?}");
+    let table = plans::chunk_after(&pipeline.store, pipeline.tenant, import, 0).await.unwrap().unwrap().1;
+    assert!(table.iter().any(|record| record.after.contains_key(&group)), "{table:?}");
+    let wanted = PlannedPage { field: Some(&group), limit: 7, ..PlannedPage::default() };
+    let page = plans::page(&pipeline.store, pipeline.tenant, import, wanted).await.unwrap();
+    assert!(page.records.iter().any(|record| record.record == 1), "{page:?}");
+    let foreseen = verdicts(&foreseen);
     assert_eq!(foreseen[0].0, Outcome::Updated);
     applied(&mut pipeline, import, OnDrift::Refuse).await;
     assert_eq!(pipeline.outcomes(import).await, foreseen);

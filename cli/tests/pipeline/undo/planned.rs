@@ -4,11 +4,12 @@ use muster_domain::outcome::Counts;
 use std::time::Duration;
 
 use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{IdentifierField, Start};
 use muster_domain::outcome::{Outcome, Reason};
-use muster_domain::planned::OnDrift;
+use muster_domain::planned::{APPLIED_ALTHOUGH, OnDrift};
 use muster_domain::undo::UndoCode;
 use muster_store::erase;
 use muster_store::lifecycle::{self, Transition};
@@ -131,6 +132,112 @@ async fn what_somebody_changes_after_the_plan_of_an_undo_is_left_alone_too() {
         .await
         .unwrap();
     assert_eq!(offices, ["Pisa", "Milan, 1", "Pisa"]);
+    pipeline.finish().await;
+}
+
+const BEFORE: &str = "email,first_name,custom__office
+a@example.com,Ann,Milan
+b@example.com,Ann,Milan
+c@example.com,Ann,Milan
+d@example.com,Ann,Milan
+e@example.com,Ann,Milan
+";
+const LATER: &str = "email,first_name,new_email,custom__office
+a@example.com,Other,,Rome
+b@example.com,Other,,Rome
+c@example.com,Other,,Rome
+d@example.com,,moved@example.com,
+";
+
+/// What was in the way when the undo was planned is gone, and something else is in the way.
+async fn planned_among_edits(pipeline: &mut Pipeline) -> ImportId {
+    pipeline.import(BEFORE, &plain()).await;
+    let import = pipeline.import(LATER, &plain()).await.id;
+    execute(
+        pipeline,
+        r#"update users set metadata = '{"office": "Pisa"}', version = version + 1 where email = 'a@example.com';
+           update users set email = 'd@example.com', version = version + 1 where email = 'e@example.com'"#,
+    )
+    .await;
+    let undo = planned(pipeline, import).await.id;
+    let mut foreseen: Vec<(Outcome, Option<Reason>)> = verdicts(&records(pipeline, undo).await);
+    foreseen.retain(|verdict| *verdict != (Outcome::Updated, None));
+    assert_eq!(
+        foreseen,
+        [(Outcome::Skipped, Some(Reason::ChangedSince))],
+        "the address of d has another user"
+    );
+    execute(
+        pipeline,
+        r#"update users set metadata = '{"office": "Rome"}', version = version + 1 where email = 'a@example.com';
+           update users set metadata = '{"office": "Pisa"}', version = version + 1 where email = 'b@example.com';
+           update users set email = 'e@example.com', version = version + 1 where email = 'd@example.com'"#,
+    )
+    .await;
+    undo
+}
+
+/// E-mail address, given name and office of each user.
+async fn seen(pipeline: &Pipeline) -> Vec<String> {
+    sqlx::query_scalar(
+        "select concat_ws(' ', email, given_name, metadata ->> 'office') from users order by email",
+    )
+    .fetch_all(pipeline.store.pool())
+    .await
+    .unwrap()
+}
+
+const TAKEN_BACK: [&str; 5] = [
+    "a@example.com Ann Milan",
+    "b@example.com Ann Pisa",
+    "c@example.com Ann Milan",
+    "d@example.com Ann Milan",
+    "e@example.com Ann Milan",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_undo_would_take_back_otherwise_than_planned_fails_and_is_left() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let undo = planned_among_edits(&mut pipeline).await;
+    let report = applied(&mut pipeline, undo, OnDrift::Refuse).await;
+    assert_eq!(report.counts, Counts { total: 4, updated: 1, failed: 3, ..Counts::default() });
+    let failed = pipeline.records(undo, Some(Outcome::Failed)).await;
+    assert!(failed.iter().all(|record| record.errors[0].code == ErrorCode::ChangedSincePlan), "{failed:?}");
+    let told: Vec<&str> = failed.iter().map(|record| record.errors[0].message.as_str()).collect();
+    assert_eq!(told.iter().filter(|text| text.contains(": metadata.office;")).count(), 2, "{told:?}");
+    let address = "the plan says `skipped (changed_since)` and it would be `updated` now: email;";
+    assert_eq!(told.iter().filter(|text| text.contains(address)).count(), 1, "{told:?}");
+    assert_eq!(
+        seen(&pipeline).await,
+        [
+            "a@example.com Other Rome",
+            "b@example.com Other Pisa",
+            "c@example.com Ann Milan",
+            "e@example.com Ann Milan",
+            "moved@example.com Ann Milan",
+        ]
+    );
+    // Tried again, they are taken back as things are now.
+    lifecycle::retry(&pipeline.store, pipeline.tenant, undo).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    let counts = pipeline.ended(undo).await.counts;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert_eq!(counts, Counts { total: 4, updated: 4, ..Counts::default() });
+    assert_eq!(seen(&pipeline).await, TAKEN_BACK);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_undo_takes_back_otherwise_than_planned_is_marked_where_that_is_wanted() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let undo = planned_among_edits(&mut pipeline).await;
+    let report = applied(&mut pipeline, undo, OnDrift::Apply).await;
+    assert_eq!(report.counts, Counts { total: 4, updated: 4, ..Counts::default() });
+    let told: Vec<String> =
+        pipeline.records(undo, None).await.into_iter().flat_map(|record| record.warnings).collect();
+    assert_eq!(told.iter().filter(|text| text.starts_with(APPLIED_ALTHOUGH)).count(), 3, "{told:?}");
+    assert_eq!(seen(&pipeline).await, TAKEN_BACK);
     pipeline.finish().await;
 }
 

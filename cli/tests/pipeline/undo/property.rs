@@ -1,5 +1,5 @@
 //! Undoing hostile imports: with nobody in between the database is as before, and undoing the undo is as the import left it; with people
-//! in between it is as the reference says.
+//! in between it is as the reference says. Planned first, each change comes to what was planned or says that it does not.
 //!
 //! The environment says which cases there are, and for how long they go on ([`repeat`]; `make properties`).
 
@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_domain::chunk::ChunkLimits;
+use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Enrolment, Start};
 use muster_domain::outcome::Outcome;
 use muster_domain::plan::ExistingUser;
+use muster_domain::planned::{APPLIED_ALTHOUGH, OnDrift, PlannedRecord};
 use muster_domain::undo::{Flat, flat_user};
 use muster_store::{catalog, lifecycle, tenants};
 use muster_testkit::hostile::{self, Shape, Upload};
@@ -90,11 +92,10 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
     let from = last_seen(pipeline).await;
     let import = imported(pipeline, &places, &mut random).await?;
     let (left, until) = (users(pipeline, false).await, last_seen(pipeline).await);
-    let edited = random.percent(60);
+    let mut edited = random.percent(60);
     if edited {
         edit(pipeline, &mut random, from, until).await;
     }
-    let reference = reference(pipeline, from, until).await;
     let mut new = whole(pipeline, import);
     new.chunk = limits(&mut random);
     let planned_first = random.percent(50);
@@ -111,10 +112,22 @@ async fn play(pipeline: &mut Pipeline, seed: u64) -> Result<(), String> {
             Err("an import that changed something is refused".into())
         };
     }
-    if planned_first {
-        work_as_planned(pipeline, new.id).await?;
-    } else {
-        work(pipeline, new.id).await?;
+    let planned = if planned_first { Some(plan(pipeline, new.id).await?) } else { None };
+    let late = planned_first && random.percent(40);
+    if late {
+        edit(pipeline, &mut random, from, until).await;
+        edited = true;
+    }
+    let reference = reference(pipeline, from, until).await;
+    let on_drift = if late && random.percent(50) { OnDrift::Apply } else { OnDrift::Refuse };
+    match planned {
+        Some(planned) if late => work_after_edits(pipeline, new.id, &planned, on_drift).await?,
+        Some(planned) => work_as_planned(pipeline, new.id, &planned).await?,
+        None => work(pipeline, new.id).await?,
+    }
+    if late && on_drift == OnDrift::Refuse {
+        let left = orphans(pipeline).await;
+        return if left == 0 { Ok(()) } else { Err("something is left of users that were deleted".into()) };
     }
     let expected = reference.undone();
     let found = flat(pipeline).await;
@@ -182,8 +195,8 @@ async fn work(pipeline: &mut Pipeline, import: ImportId) -> Result<(), String> {
     }
 }
 
-/// Plans an undo, which writes nothing, and then does it: each change comes to what was planned.
-async fn work_as_planned(pipeline: &mut Pipeline, undo: ImportId) -> Result<(), String> {
+/// Plans an undo, which writes nothing.
+async fn plan(pipeline: &mut Pipeline, undo: ImportId) -> Result<BTreeMap<u64, PlannedRecord>, String> {
     let before = everything(pipeline).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
     let report = pipeline.planned(undo).await;
@@ -192,7 +205,15 @@ async fn work_as_planned(pipeline: &mut Pipeline, undo: ImportId) -> Result<(), 
     if report.state != ImportState::Planned || everything(pipeline).await != before {
         return Err(format!("the plan wrote something, or ended as {report:?}"));
     }
-    let planned = records(pipeline, undo).await;
+    Ok(records(pipeline, undo).await)
+}
+
+/// Does what was planned: each change comes to just that.
+async fn work_as_planned(
+    pipeline: &mut Pipeline,
+    undo: ImportId,
+    planned: &BTreeMap<u64, PlannedRecord>,
+) -> Result<(), String> {
     lifecycle::proceed(&pipeline.store, pipeline.tenant, undo).await.unwrap();
     work(pipeline, undo).await?;
     for record in pipeline.records(undo, None).await {
@@ -200,6 +221,41 @@ async fn work_as_planned(pipeline: &mut Pipeline, undo: ImportId) -> Result<(), 
         let foreseen = plan.map(|plan| (plan.outcome, plan.reason));
         if foreseen != Some((record.outcome, record.reason)) {
             return Err(format!("a change comes to something else than planned: {record:?}\n{plan:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Does what was planned after people changed users: each change comes to what was planned, or is reported.
+async fn work_after_edits(
+    pipeline: &mut Pipeline,
+    undo: ImportId,
+    planned: &BTreeMap<u64, PlannedRecord>,
+    on_drift: OnDrift,
+) -> Result<(), String> {
+    lifecycle::proceed_with(&pipeline.store, pipeline.tenant, undo, on_drift).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(3));
+    let report = pipeline.ended(undo).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    if report.state != ImportState::Completed {
+        return Err(format!("it ended as {report:?}"));
+    }
+    for record in pipeline.records(undo, None).await {
+        let plan = planned.get(&record.record);
+        let as_planned =
+            plan.is_some_and(|plan| (plan.outcome, plan.reason) == (record.outcome, record.reason));
+        let refused = record.errors.iter().any(|error| error.code == ErrorCode::ChangedSincePlan);
+        let marked = record.warnings.iter().any(|warning| warning.starts_with(APPLIED_ALTHOUGH));
+        let told = match on_drift {
+            OnDrift::Refuse => refused && record.outcome == Outcome::Failed,
+            OnDrift::Apply => marked && record.outcome != Outcome::Failed,
+        };
+        if !as_planned && !told && record.outcome != Outcome::Skipped {
+            return Err(format!("a change comes to something else than planned: {record:?}\n{plan:?}"));
+        }
+        if (refused || marked) != told {
+            return Err(format!("a change is told wrongly of: {record:?}\n{plan:?}"));
         }
     }
     Ok(())

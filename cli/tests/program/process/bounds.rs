@@ -46,7 +46,7 @@ fn assert_below(child: &Child, most: u64, after: &str) {
 /// A producer on a database of its own.
 pub(super) struct Rig {
     pub(super) desk: Desk,
-    address: String,
+    pub(super) address: String,
     pub(super) token: String,
     pub(super) producer: Child,
     pub(super) runtime: Runtime,

@@ -34,6 +34,28 @@ fn wait_for(child: &mut Child) -> String {
 }
 
 #[test]
+fn the_token_of_the_first_start_is_in_the_audit() {
+    let desk = Desk::new();
+    let (child, url, token) = serve(&desk, true);
+    let listed = |url: &str| {
+        desk.run(&["audit", "list", "--json", "--server", url, "--token", &token]).exits(0).json()
+    };
+    let audit = listed(&url);
+    let entry = &audit[0];
+    assert_eq!(
+        (&entry["action"], &entry["name"], &entry["actor"], audit.as_array().unwrap().len()),
+        (&"token.create".into(), &"operator".into(), &"start".into(), 1)
+    );
+    signal(&child, "TERM");
+    wait(child).exits(0);
+    // Another start makes no token.
+    let (child, url, _) = serve(&desk, false);
+    assert_eq!(listed(&url), audit);
+    signal(&child, "TERM");
+    wait(child).exits(0);
+}
+
+#[test]
 fn a_file_is_handed_to_a_server_and_followed_to_its_end() {
     let desk = Desk::new();
     let (child, url, token) = serve(&desk, true);

@@ -1,6 +1,8 @@
 //! Traces, as a collector gets them from programs on a real PostgreSQL and a real RabbitMQ.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use muster_queue::{Queue, QueueOptions, Topology};
@@ -195,6 +197,37 @@ fn requests_without_a_credential_leave_no_spans() {
     let spans = collector.spans();
     one(&spans, "GET /v1/imports");
     assert!(named(&spans, "POST /v1/imports").is_empty(), "{spans:#?}");
+}
+
+/// Its import waits for its start, so nothing is answered for a while.
+#[test]
+fn a_request_whose_client_goes_away_is_told_with_a_status_of_its_own() {
+    let collector = Collector::new();
+    let rig = rig(&collector, &[], "1");
+    let path = format!("/v1/imports/{}", id(&upload(&rig, "")));
+    let line = until("the log has the request", || {
+        let mut stream = TcpStream::connect(&rig.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        write!(
+            stream,
+            "GET {path}?wait=5s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+            rig.token
+        )
+        .unwrap();
+        // It may leave before its token was looked at; then it tries once more.
+        assert!(stream.read(&mut [0]).is_err(), "it was answered");
+        drop(stream);
+        let log = std::fs::read_to_string(rig.desk.path("producer.log")).unwrap();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["status"] == 499 && line["tenant"].is_number())
+    });
+    assert_eq!((&line["message"], &line["method"]), (&"request".into(), &"GET".into()));
+    assert_eq!((&line["route"], line["token"].is_string()), (&"/v1/imports/{id}".into(), true));
+    rig.stop();
+    let spans = collector.spans();
+    let span = spans.iter().find(|span| line["trace"] == *span.trace).unwrap_or_else(|| panic!("{spans:#?}"));
+    assert_eq!((&*span.name, span.says("http.response.status_code")), ("GET /v1/imports/{id}", "499"));
+    assert!(!span.failed, "{span:?}");
 }
 
 #[test]

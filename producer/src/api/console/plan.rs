@@ -48,7 +48,7 @@ pub(super) fn view(plan: &PlanView, now: DateTime<Utc>) -> Markup {
             @if let Some(since) = plan.since.filter(|since| since.changed > 0) {
                 p.note.wait {
                     strong { (number(since.changed)) " of " (count(since.looked_at, "user", "users")) " changed since." } " "
-                    "Their records fail as changed_since_plan where that matters to them; an undo leaves these changes alone."
+                    "Their records fail as changed_since_plan where that matters to them; an undo never overwrites these changes."
                 }
             }
             dl.counts {

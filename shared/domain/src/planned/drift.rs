@@ -10,7 +10,7 @@ use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Effect;
-use crate::undo::same;
+use crate::undo::{ChangeResult, same};
 
 /// How the warning of a record begins that was applied although its plan no longer held.
 pub const APPLIED_ALTHOUGH: &str = "applied although";
@@ -45,6 +45,18 @@ pub fn drift(planned: &PlannedRecord, now: Verdict, user: Option<Uuid>, effect: 
         return None;
     }
     Some(Drift { fields: fields.into_iter().map(str::to_owned).collect(), planned: planned.verdict(), now })
+}
+
+/// The same for a change that an undo takes back. `None` also for one of which nothing is taken back: its own reason is told.
+pub fn drift_of_undo(planned: &PlannedRecord, now: &ChangeResult) -> Option<Drift> {
+    if !now.is_written() || mutant(Mutant::UndoPlanUnbound) {
+        return None;
+    }
+    let found: BTreeSet<&String> = now.exceptions.iter().collect();
+    let foreseen = planned.exceptions.as_ref().map_or_else(|| found.clone(), |paths| paths.iter().collect());
+    let fields: Vec<String> = foreseen.symmetric_difference(&found).map(|path| (*path).clone()).collect();
+    let is_same = planned.verdict() == now.verdict && fields.is_empty();
+    (!is_same).then(|| Drift { fields, planned: planned.verdict(), now: now.verdict })
 }
 
 fn differing<'m>(

@@ -26,6 +26,7 @@ fn record(outcome: Outcome, before: Value, after: Value) -> PlannedRecord {
         after: map(after),
         inserts: None,
         maker: None,
+        exceptions: None,
     }
 }
 

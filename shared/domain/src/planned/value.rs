@@ -13,7 +13,7 @@ use crate::id::GroupId;
 use crate::options::Enrolment;
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::plan::{ExistingUser, UserRow};
-use crate::undo::{LeftUser, membership_path};
+use crate::undo::{LeftUser, is_membership, membership_path};
 
 /// The first byte.
 const VERSION: u8 = 2;
@@ -63,6 +63,12 @@ pub struct PlannedRecord {
     /// Of one whose user is not there yet: the record that makes it.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<Maker>,
+    /// Of an undo: where taking it back would not simply give back what was before, as [`ChangeResult::exceptions`]. None in a plan of an
+    /// earlier version.
+    ///
+    /// [`ChangeResult::exceptions`]: crate::undo::ChangeResult::exceptions
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub exceptions: Option<Vec<String>>,
 }
 
 /// The record of the import that makes a user.
@@ -93,6 +99,28 @@ impl PlannedRecord {
             self.after.insert(membership_path(place.organization_id, place.group_id), enrolled);
         }
     }
+
+    /// Whether its user comes into a group that did not exist when this was planned.
+    pub fn lacks_group(&self) -> bool {
+        self.after.keys().any(|path| of_missing_group(path).is_some())
+    }
+
+    /// Puts a name in the place of a group that did not exist when this was planned.
+    pub fn name_group(&mut self, name: &str) {
+        let named = |path: &String| Some((path.clone(), format!("{}.{name}", of_missing_group(path)?)));
+        let missing: Vec<(String, String)> = self.after.keys().filter_map(named).collect();
+        for (path, named) in missing {
+            if let Some(enrolled) = self.after.remove(&path) {
+                self.after.insert(named, enrolled);
+            }
+        }
+    }
+}
+
+/// The path of a membership in a group that does not exist, without the group.
+fn of_missing_group(path: &str) -> Option<&str> {
+    let (organization, group) = path.rsplit_once('.').filter(|_| is_membership(path))?;
+    (group.parse() == Ok(GroupId::PLANNED.get())).then_some(organization)
 }
 
 /// A user as a chunk would leave it.

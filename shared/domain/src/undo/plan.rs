@@ -15,7 +15,7 @@ use super::flat::{is_membership, kept_alike, membership_of, same};
 use super::{Change, Flat, Kind, Undo};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
-use crate::outcome::Verdict;
+use crate::outcome::{Outcome, Verdict};
 
 /// Fields whose values are unique in a tenant.
 pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
@@ -72,6 +72,8 @@ pub struct ChangeResult {
     pub verdict: Verdict,
     /// Fields that were left as they are although the import changed them.
     pub kept: Vec<Kept>,
+    /// Where it is not simply as before the change again, sorted: fields that it does not give back, and flags that it removes besides.
+    pub exceptions: Vec<String>,
     /// Why it failed.
     pub error: Option<RecordError>,
 }
@@ -82,8 +84,24 @@ impl ChangeResult {
         self.verdict == Verdict::CHANGED_SINCE || self.kept.iter().any(|kept| kept.holder.is_none())
     }
 
+    /// Whether it writes something.
+    pub fn is_written(&self) -> bool {
+        matches!(self.verdict.outcome, Outcome::Inserted | Outcome::Updated)
+    }
+
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, kept: Vec::new(), error: None }
+        Self { verdict, kept: Vec::new(), exceptions: Vec::new(), error: None }
+    }
+
+    /// Of a change of which these fields are as before again.
+    fn restored(restored: &BTreeSet<&str>, kept: Vec<Kept>, wanted: &BTreeSet<&str>) -> Self {
+        let verdict = match (restored.is_empty(), kept.is_empty()) {
+            (false, _) => Verdict::UPDATED,
+            (true, false) => Verdict::CHANGED_SINCE,
+            (true, true) => Verdict::UNCHANGED,
+        };
+        let exceptions = wanted.symmetric_difference(restored).map(|path| (*path).to_owned()).collect();
+        Self { kept, exceptions, ..Self::of(verdict) }
     }
 }
 
@@ -125,10 +143,17 @@ pub struct Planned {
 /// Plans taking back the changes, in their order. `found` has the users of the changes, and those that have one of the unique values
 /// that the users of the changes had.
 pub fn plan(changes: &[Change], found: &[Found], undo: &Undo) -> Planned {
+    plan_without(changes, found, undo, &BTreeSet::new())
+}
+
+/// The same, but nothing is taken back of the changes at the places of `left_out`, which fail. What somebody else changed or took back
+/// of their fields is remembered all the same, so that earlier changes of the same fields do not pass over it.
+pub fn plan_without(changes: &[Change], found: &[Found], undo: &Undo, left_out: &BTreeSet<usize>) -> Planned {
     let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
     loop {
         let mut pass = Pass::new(found, undo, &taken);
-        let told: Vec<ChangeResult> = changes.iter().map(|change| pass.take_back(change)).collect();
+        let take = |(at, change): (usize, &Change)| pass.take_back(change, left_out.contains(&at));
+        let told: Vec<ChangeResult> = changes.iter().enumerate().map(take).collect();
         let collisions = pass.collisions();
         if collisions.is_empty() {
             return pass.planned(told);
@@ -201,16 +226,17 @@ impl<'a, 't> Pass<'a, 't> {
         Self { undo, taken, drafts: found.iter().map(|user| (user.id, draft(user))).collect() }
     }
 
-    fn take_back(&mut self, change: &Change) -> ChangeResult {
+    fn take_back(&mut self, change: &Change, left_out: bool) -> ChangeResult {
         match change.kind {
-            Kind::Updated => self.restore(change),
+            Kind::Updated => self.restore(change, left_out),
+            _ if left_out => ChangeResult::of(Verdict::FAILED),
             Kind::Inserted => self.delete(change),
             Kind::Deleted => self.make_again(change),
         }
     }
 
-    /// Field by field: what still is as the import left it is as before again.
-    fn restore(&mut self, change: &Change) -> ChangeResult {
+    /// Field by field: what still is as the import left it is as before again. Of one that is left out only what is not is noted.
+    fn restore(&mut self, change: &Change, left_out: bool) -> ChangeResult {
         let (undo, taken) = (self.undo, self.taken);
         let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
         let (known, current) = (draft.stands_for, draft.current());
@@ -220,7 +246,8 @@ impl<'a, 't> Pass<'a, 't> {
         // An undo of a part took this very change back before, and nobody touched the user since.
         let done = known <= change.from && change.from < change.to && !mutant(Mutant::UndoPartsInBetween);
         let mut old: HashMap<&str, Option<Value>> = HashMap::new();
-        for path in change.differing() {
+        let mut wanted = change.differing();
+        for path in wanted.iter().copied() {
             let (before, left) = (change.before.get(path), change.after.get(path));
             if !undo.takes_field(path) {
                 whole = false;
@@ -228,15 +255,20 @@ impl<'a, 't> Pass<'a, 't> {
                 kept.push(Kept { path: path.to_owned(), holder: None });
             } else if same(now.get(path), before) {
                 // Somebody took it back already, and it is theirs now.
-                draft.kept.extend((!done).then(|| path.to_owned()));
+                let forgotten = done || left_out && mutant(Mutant::LeftOutForgetsEdits);
+                draft.kept.extend((!forgotten).then(|| path.to_owned()));
             } else if !same(now.get(path), left) && !mutant(Mutant::UndoOverwrites) {
                 kept.push(Kept { path: path.to_owned(), holder: None });
             } else if let Some(holder) = holder_of(taken, change.user, path) {
                 kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
-            } else {
+            } else if !left_out {
                 old.insert(path, put(now, path, before));
                 restored.insert(path);
             }
+        }
+        if left_out {
+            draft.kept.extend(kept.into_iter().map(|kept| kept.path));
+            return ChangeResult::of(Verdict::FAILED);
         }
         for path in put_back(change, now, &old, &mut restored) {
             kept.push(Kept { path: path.to_owned(), holder: None });
@@ -257,12 +289,8 @@ impl<'a, 't> Pass<'a, 't> {
         } else {
             known
         };
-        let verdict = match (restored.is_empty(), kept.is_empty()) {
-            (false, _) => Verdict::UPDATED,
-            (true, false) => Verdict::CHANGED_SINCE,
-            (true, true) => Verdict::UNCHANGED,
-        };
-        ChangeResult { verdict, kept, error: None }
+        wanted.retain(|path| undo.takes_field(path));
+        ChangeResult::restored(&restored, kept, &wanted)
     }
 
     /// A user that the import inserted is deleted if nothing touched it since.
@@ -293,7 +321,7 @@ impl<'a, 't> Pass<'a, 't> {
             let error =
                 RecordError::new(ErrorCode::IdentityConflict, "the value belongs to another user by now");
             let error = Some(error.in_field(field).held_by(holder));
-            return ChangeResult { verdict: Verdict::FAILED, kept: Vec::new(), error };
+            return ChangeResult { error, ..ChangeResult::of(Verdict::FAILED) };
         }
         let version = change.from.saturating_add(1);
         let draft = Draft {

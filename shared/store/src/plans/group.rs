@@ -1,8 +1,9 @@
 //! The group of an import that is planned: one that the catalog lacks is made when the plan is applied, and not before.
 
 use muster_domain::fault::{Mutant, mutant};
-use muster_domain::id::{GroupId, ImportId};
+use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::normalise::fold_name;
+use muster_domain::planned::PlannedRecord;
 use sqlx::postgres::PgConnection;
 
 use super::super::StoreError;
@@ -53,5 +54,29 @@ pub(in super::super) async fn settle_group(
         .bind(group)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Gives the group of records that did not exist when they were planned the name that the import asks for, instead of an id: for showing them.
+pub(super) async fn name_group(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    records: &mut [PlannedRecord],
+) -> Result<(), StoreError> {
+    if !records.iter().any(PlannedRecord::lacks_group) || mutant(Mutant::PlannedGroupByNumber) {
+        return Ok(());
+    }
+    let name = sqlx::query_scalar!(
+        "select options ->> 'group' as name from imports where id = $1 and tenant_id = $2",
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(connection)
+    .await?
+    .flatten();
+    if let Some(name) = name {
+        records.iter_mut().for_each(|record| record.name_group(name.trim()));
+    }
     Ok(())
 }

@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 
 use super::super::{Store, StoreError};
 use super::decoded;
+use super::group::name_group;
 
 /// The plan of an import, without its records.
 #[derive(Debug, Clone, PartialEq)]
@@ -295,9 +296,12 @@ async fn next(
         OTHER,
         outcome,
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    row.map(|row| Ok((row.id, decoded(&row.records, row.id)?.records))).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let mut records = decoded(&row.records, row.id)?.records;
+    name_group(connection, tenant, import, &mut records).await?;
+    Ok(Some((row.id, records)))
 }
 
 /// The planned records of the chunk after that one, and which it is: for reading a whole plan.

@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use tokio::time::{Duration, Instant, sleep};
 
+use super::prometheus::free_address;
 use super::rig::Rig;
 
 /// Each alert, and what was done to make it fire. The runbook says the same.
@@ -34,6 +35,7 @@ pub(super) const FIRED: &[(&str, &str)] = &[
     ("MusterUploadsFail", "the database refuses chunks as if its disk were full"),
     ("MusterRecordsFail", "records without an address are uploaded"),
     ("MusterManyRecordsFail", "a third of the records of a file have no address"),
+    ("MusterSpansLost", "nothing listens where spans are to be sent"),
 ];
 
 /// The alerts of the table from this one to that one.
@@ -145,7 +147,10 @@ async fn until_none_is_open(rig: &Rig) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_and_records_that_fail_are_told() {
+    let collector = format!("http://{}", free_address());
     let settings = [
+        ("MUSTER_TRACE_ENDPOINT", &*collector),
+        ("MUSTER_TRACE_RATIO", "1"),
         ("MUSTER_HTTP_TENANT_UPLOADS", "2"),
         ("MUSTER_HTTP_AUTH_FAILURES", "100000"),
         ("MUSTER_HTTP_TOKEN_FAILURES", "100000"),
@@ -184,7 +189,8 @@ async fn clients_and_records_that_fail_are_told() {
     let file = std::iter::once("email\n".to_owned()).chain(lines).collect::<String>();
     assert_eq!(rig.asks(Method::POST, "/v1/imports", file).await, StatusCode::ACCEPTED);
     rig.fires(&["MusterRecordsFail", "MusterManyRecordsFail"]).await;
-    assert_eq!(rig.finish().await, of("MusterUploadsAborted", "MusterManyRecordsFail"));
+    rig.fires(&["MusterSpansLost"]).await;
+    assert_eq!(rig.finish().await, of("MusterUploadsAborted", "MusterSpansLost"));
 }
 
 /// Waits until so many uploads have begun to be received.
