@@ -7,7 +7,7 @@ mod causes;
 mod error;
 mod fields;
 mod import_id;
-mod record_error;
+mod messages;
 mod redacted_input;
 mod request;
 mod token;

@@ -9,7 +9,8 @@ use muster_domain::parse::Format;
 use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 
-use super::error::{BLANK, DoorError, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
+use super::error::DoorError;
+use super::messages::{BLANK, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
 use super::request::{Document, Value};
 
 fn email() -> FieldRule {
