@@ -10,8 +10,11 @@ use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 
 use super::error::DoorError;
-use super::messages::{BLANK, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
+use super::messages::{BLANK, FieldErrors, NO_BOOLEAN, NULL, REQUIRED};
 use super::request::{Document, Value};
+
+/// Most characters of a name; of an e-mail address too, since it is the username.
+const NAME_CHARS: u16 = 150;
 
 fn email() -> FieldRule {
     FieldRule::new("email", Field::Email).longest(NAME_CHARS)

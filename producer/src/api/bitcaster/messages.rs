@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::bound::Bound;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{Mutant, mutant};
 use serde::Serialize;
@@ -91,8 +92,14 @@ pub(super) fn sentence(field: &str, error: &RecordError) -> String {
         (ErrorCode::TypeMismatch, "locked") => NO_BOOLEAN.into(),
         (ErrorCode::TypeMismatch, "custom_fields") => "Expected a dictionary of items.".into(),
         (ErrorCode::TypeMismatch, _) => "Not a valid string.".into(),
-        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name") => too_long(NAME_CHARS),
-        (ErrorCode::ValueTooLong, "name" | "value") => too_long(255),
+        (ErrorCode::ValueTooLong, "email" | "first_name" | "last_name" | "name" | "value") => too_long(error),
+        _ => capital(&error.message),
+    }
+}
+
+fn too_long(error: &RecordError) -> String {
+    match error.bound.as_deref() {
+        Some(Bound::MaxChars(most)) => format!("Ensure this field has no more than {most} characters."),
         _ => capital(&error.message),
     }
 }
@@ -101,13 +108,6 @@ pub(super) const REQUIRED: &str = "This field is required.";
 pub(super) const NULL: &str = "This field may not be null.";
 pub(super) const NO_BOOLEAN: &str = "Must be a valid boolean.";
 pub(super) const BLANK: &str = "This field may not be blank.";
-
-/// Most characters of a name; of an e-mail address too, since it is the username.
-pub(super) const NAME_CHARS: u16 = 150;
-
-fn too_long(characters: u16) -> String {
-    format!("Ensure this field has no more than {characters} characters.")
-}
 
 fn capital(message: &str) -> String {
     let mut rest = message.chars();
