@@ -12,12 +12,11 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::{Duplicates, ImportOptions, OnInvalid, Start};
 use muster_domain::parse::TextEncoding;
-use muster_domain::receive::{Issue, Received};
+use muster_domain::receive::{Issue, NewImport, Received};
 use sqlx::postgres::PgConnection;
 
 use super::convert::{small, wide};
 use super::quota::{self, TenantLimits};
-use super::receiving::NewImport;
 use super::{Store, StoreError, duplicates, plans};
 
 /// How receiving ended.

@@ -13,9 +13,8 @@ use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
-use muster_domain::receive::Allowance;
+use muster_domain::receive::{Allowance, NewImport};
 use sqlx::PgExecutor;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -26,34 +25,6 @@ pub use super::issues::write_issues;
 use super::quota::{self, TenantLimits};
 pub use super::receipt::{Concluded, Settled, Tally, receive};
 use super::{Store, StoreError, duplicates};
-
-/// A new import.
-#[derive(Debug, Clone)]
-pub struct NewImport {
-    /// Id.
-    pub id: ImportId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Name of the file, a label and never a path.
-    pub filename: Option<String>,
-    /// What it is asked to do.
-    pub options: ImportOptions,
-    /// The client's key for this request, and the SHA-256 of what the key stands for.
-    pub idempotency: Option<(String, [u8; 32])>,
-    /// Where it comes from.
-    pub provenance: Provenance,
-}
-
-/// Where an import comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Provenance {
-    /// The tenant's import whose failed records it brings again, where that was said.
-    pub mends: Option<ImportId>,
-    /// Who sends it: `token:` and the id of the token, or `operator`.
-    pub actor: Option<String>,
-    /// The profile whose options it has, where one was named.
-    pub profile: Option<String>,
-}
 
 /// What opening an import found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
