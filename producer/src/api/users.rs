@@ -13,7 +13,7 @@ use muster_domain::token::Scope;
 use muster_domain::user::User;
 use muster_store::erase as erasing;
 use muster_store::users::{self, UserFilter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
