@@ -15,6 +15,7 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{EmptyCell, Enrolment, ImportOptions, OnExisting, Rows, UnknownColumns};
 use muster_domain::outcome::Counts;
 use muster_domain::parse::{Dialect, Format};
+use muster_domain::receive::{NewImport, Provenance};
 use muster_domain::tenant::Slug;
 use muster_producer::inspect;
 use muster_producer::receive::ReceiveLimits;
@@ -22,7 +23,6 @@ use muster_producer::request::ResolvedImport;
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_store::catalog;
-use muster_store::receiving::{NewImport, Provenance};
 
 use crate::connect::{self, Need, OPERATOR, Session};
 use crate::failure::{Exit, usage};

@@ -7,9 +7,9 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{GroupId, ImportId, OrganizationId, TenantId};
 use muster_domain::options::{Enrolment, ImportOptions, OnExisting, Start};
 use muster_domain::parse::Dialect;
+use muster_domain::receive::{NewImport, Provenance};
 use muster_domain::request::{AskedImport, ImportRequest, OptionsError, checked_key, unknown_profile};
 use muster_domain::tenant::Slug;
-use muster_store::receiving::{NewImport, Provenance};
 use muster_store::{Store, StoreError, catalog, family, import_profiles};
 
 /// Why a request cannot become an import.

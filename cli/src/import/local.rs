@@ -11,6 +11,7 @@ use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::Start;
 use muster_domain::parse::{SkipLines, TextEncoding};
+use muster_domain::receive::{NewImport, Provenance};
 use muster_domain::request::{BRAKE, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
 use muster_producer::receive::{self, Receipt, ReceiveError, ReceiveLimits};
@@ -18,7 +19,7 @@ use muster_producer::request::{RequestError, ResolvedImport, resolve};
 use muster_runtime::clock;
 use muster_runtime::config::Config;
 use muster_runtime::telemetry::traces;
-use muster_store::receiving::{self, NewImport, Provenance};
+use muster_store::receiving;
 use muster_store::{Store, plans, reports};
 use sha2::{Digest, Sha256};
 

@@ -36,10 +36,10 @@ mod process {
 
     use muster_domain::id::{ImportId, TenantId};
     use muster_domain::options::ImportOptions;
+    use muster_domain::receive::NewImport;
     use muster_engine::{EmbeddedEngine, EngineOptions};
     use muster_producer::receive::{self, Compression, ReceiveLimits};
     use muster_runtime::clock;
-    use muster_store::receiving::NewImport;
     use muster_store::{Store, StoreOptions, migrate, reports, tenants};
     use tokio::task::JoinSet;
 

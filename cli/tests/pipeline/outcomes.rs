@@ -224,7 +224,7 @@ async fn refuse_applies_nothing_and_names_the_invalid_records() {
 #[tokio::test]
 async fn an_upload_that_stops_half_way_is_aborted() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    let import = muster_store::receiving::NewImport {
+    let import = muster_domain::receive::NewImport {
         id: muster_domain::id::ImportId::new(muster_runtime::clock::new_id()),
         tenant: pipeline.tenant,
         filename: None,

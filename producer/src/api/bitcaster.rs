@@ -9,6 +9,7 @@ mod auth;
 mod error;
 mod fields;
 mod list;
+mod messages;
 mod request;
 mod request_path;
 mod users;

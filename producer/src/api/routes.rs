@@ -154,3 +154,20 @@ fn finished(mut documentation: OpenApi) -> Value {
     }
     document::whole(&documentation)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Who knows one door finds the same thing in the others.
+    #[test]
+    fn each_front_door_has_the_files_of_its_roles() {
+        let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
+        for door in ["authgear", "bitcaster", "ccai"] {
+            for role in ["auth", "request", "fields", "error", "messages", "view"] {
+                let file = api.join(door).join(role).with_extension("rs");
+                assert!(file.is_file(), "{}", file.display());
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
+use crate::bound::Bound;
 use crate::error::ErrorCode;
 use crate::normalise::{fold_name, has_forbidden_char};
 use crate::tenant::Slug;
@@ -106,6 +107,21 @@ pub enum AttributeDefinition {
     Url {},
     /// A country code, ISO 3166-1 alpha-2.
     CountryCode {},
+}
+
+impl AttributeDefinition {
+    /// The bound of its values, where they are numbers.
+    pub fn range(&self) -> Option<Bound> {
+        match self {
+            Self::Number { minimum, maximum } => {
+                Some(Bound::Range { minimum: minimum.clone(), maximum: maximum.clone() })
+            }
+            Self::Integer { minimum, maximum } => {
+                Some(Bound::Range { minimum: minimum.map(Number::from), maximum: maximum.map(Number::from) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Limits of a tenant. What is not set does not limit.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bound::{self, Bound};
 use crate::fault::{Mutant, mutant};
 
 pub use crate::error_code::{ErrorCode, ErrorPlace};
@@ -60,12 +61,42 @@ pub struct RecordError {
     /// The other user that holds the value, where the record collides with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<Uuid>,
+    /// The limit that the value broke, where the error is about one. For front doors: answers leave it out, the database has it
+    /// ([`stored`]). Older programs stored none.
+    #[serde(skip_serializing, default, deserialize_with = "bound::known")]
+    pub bound: Option<Box<Bound>>,
+}
+
+/// An error as the database keeps it.
+#[derive(Debug, Serialize)]
+pub struct StoredError<'a> {
+    #[serde(flatten)]
+    error: &'a RecordError,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<&'a Bound>,
+}
+
+/// The errors of a record as the database keeps them: with what answers leave out.
+///
+/// ```
+/// use muster_domain::bound::Bound;
+/// use muster_domain::error::{ErrorCode, RecordError, stored};
+///
+/// let error = RecordError::new(ErrorCode::ValueTooLong, "too long").bounded_by(Bound::MaxChars(9));
+/// let kept = serde_json::to_string(&stored(&[error.clone()])).unwrap();
+/// assert_eq!(kept, r#"[{"code":"value_too_long","message":"too long","bound":{"max_chars":9}}]"#);
+/// assert_eq!(serde_json::from_str::<Vec<RecordError>>(&kept).unwrap(), [error.clone()]);
+/// assert_eq!(serde_json::to_string(&error).unwrap(), r#"{"code":"value_too_long","message":"too long"}"#);
+/// ```
+pub fn stored(errors: &[RecordError]) -> Vec<StoredError<'_>> {
+    errors.iter().map(|error| StoredError { error, bound: error.bound.as_deref() }).collect()
 }
 
 impl RecordError {
     /// An error of the record as a whole.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, field: None, message: cut(message.into(), MAX_MESSAGE_CHARS), user_id: None }
+        let message = cut(message.into(), MAX_MESSAGE_CHARS);
+        Self { code, field: None, message, user_id: None, bound: None }
     }
 
     /// Says which field is at fault.
@@ -79,6 +110,13 @@ impl RecordError {
     #[must_use]
     pub fn held_by(mut self, user_id: Uuid) -> Self {
         self.user_id = Some(user_id);
+        self
+    }
+
+    /// Says which limit the value broke.
+    #[must_use]
+    pub fn bounded_by(mut self, bound: Bound) -> Self {
+        self.bound = Some(Box::new(bound));
         self
     }
 }
@@ -200,6 +238,24 @@ mod tests {
             assert_eq!(told.len(), MAX_ERRORS + 1);
             assert_eq!(told[MAX_ERRORS].message, format!("and {} more", count - MAX_ERRORS));
         }
+    }
+
+    /// Programs of before and after this one read what it stores, and it reads what they store.
+    #[test]
+    fn a_bound_that_is_not_known_or_not_there_is_none() {
+        let read = |json: &str| serde_json::from_str::<RecordError>(json).unwrap();
+        let told = RecordError::new(ErrorCode::ValueOutOfRange, "m");
+        assert_eq!(read(r#"{"code": "value_out_of_range", "message": "m"}"#), told);
+        for bound in [r#"{"of_tomorrow": 1}"#, r#"{"range": 7}"#, "null", "[]"] {
+            assert_eq!(
+                read(&format!(r#"{{"code": "value_out_of_range", "message": "m", "bound": {bound}}}"#)),
+                told
+            );
+        }
+        let bound = Bound::Range { minimum: serde_json::Number::from_f64(0.5), maximum: Some(9.into()) };
+        let error = told.bounded_by(bound);
+        let kept = serde_json::to_string(&stored(std::slice::from_ref(&error))).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<RecordError>>(&kept).unwrap(), [error]);
     }
 
     #[test]

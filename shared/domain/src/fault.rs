@@ -589,6 +589,8 @@ table! {
         LocalesByTheirForm = "locales_by_their_form",
         /// At the Authgear front door, only the errors that the engine found are reported for a record.
         CausesOfTheEngine = "causes_of_the_engine",
+        /// Front doors explain errors by the bounds of today, not by those that the values broke.
+        BoundLookedUpAgain = "bound_looked_up_again",
         /// Flags in the template for CCAI Platform are numbers.
         FlagsAreNumbers = "flags_are_numbers",
         /// Errors of parameters are those of the types that the program reads them into.

@@ -14,6 +14,7 @@
 mod apart;
 pub mod apply;
 pub mod backoff;
+pub mod bound;
 pub mod bulk;
 pub mod catalog;
 pub mod chunk;

@@ -4,6 +4,7 @@
 mod allowance;
 mod brake;
 mod issue;
+mod new_import;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::validate::Validated;
 pub use allowance::Allowance;
 use brake::Brake;
 pub use issue::Issue;
+pub use new_import::{NewImport, Provenance};
 
 /// Bytes of issues that are gathered before they are written.
 const ISSUE_BYTES: usize = 256 * 1024;

@@ -4,6 +4,7 @@
 
 mod attribute;
 mod binding;
+mod bounds;
 mod catalog_refs;
 mod cell;
 mod columns;
@@ -19,9 +20,9 @@ use std::borrow::Cow;
 
 pub use crate::column_name::{clean as clean_column, fold as fold_column, quoted};
 pub use binding::{Binding, Shape};
+pub use bounds::bound_of;
 pub(crate) use catalog_refs::last_first;
 pub use person::address_text;
-pub use value::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
 
 use crate::catalog::CatalogKind;
 use crate::error::{ErrorCode, RecordError, first_errors};
@@ -223,8 +224,7 @@ impl<'a> Pass<'a, '_> {
             && text.len() > usize::from(longest)
             && text.trim().chars().nth(usize::from(longest)).is_some()
         {
-            let message = format!("the value is longer than {longest} characters");
-            return Err(RecordError::new(ErrorCode::ValueTooLong, message));
+            return Err(value::longer_than(usize::from(longest)));
         }
         if let Err(error) = self.apply_rule(rule, value) {
             // What is wrong is told; that nothing is there would be noise.

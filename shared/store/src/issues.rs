@@ -1,5 +1,6 @@
 //! Issues: what a record has to say beside its outcome. Written while it is received, and again while it is applied.
 
+use muster_domain::error::stored;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ImportId;
 use muster_domain::receive::Issue;
@@ -21,7 +22,7 @@ pub async fn write_issues(
     let json = |value: &dyn erased::Json| value.text();
     let records: Vec<i64> = issues.iter().map(|issue| wide(issue.record)).collect();
     let failed: Vec<bool> = issues.iter().map(|issue| issue.failed).collect();
-    let errors: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.errors)).collect();
+    let errors: Vec<Option<String>> = issues.iter().map(|issue| json(&stored(&issue.errors))).collect();
     let warnings: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.warnings)).collect();
     let sources: Vec<String> = issues.iter().map(|issue| issue.source.clone()).collect();
     sqlx::query!(

@@ -1,7 +1,8 @@
 //! Causes: where and why a JSON value violates a schema, in the keywords of JSON Schema. Pure.
 
+use muster_domain::bound::Bound;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 /// One place that does not keep to the schema (contracts A.2.3).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +51,36 @@ impl Cause {
     /// A text that is shorter than it may be.
     pub(super) fn too_short(location: impl Into<String>) -> Self {
         Self::new(location, "minLength", json!({ "actual": 0, "expected": 1 }))
+    }
+
+    /// A text that is longer than it may be. Says how long it is by the same measure.
+    pub(super) fn too_long(location: impl Into<String>, value: Option<&Value>, bound: &Bound) -> Self {
+        let text = value.and_then(Value::as_str);
+        let (actual, most) = match bound {
+            Bound::MaxChars(most) => (text.map(|text| text.chars().count()), Some(most)),
+            Bound::MaxBytes(most) => (text.map(str::len), Some(most)),
+            Bound::Range { .. } => (None, None),
+        };
+        let details = match actual {
+            Some(actual) => json!({ "actual": actual, "expected": most }),
+            None => json!({ "expected": most }),
+        };
+        Self::new(location, "maxLength", details)
+    }
+
+    /// A number that is not from one to another: the bound that it broke, under its own name.
+    pub(super) fn out_of_range(
+        location: impl Into<String>,
+        value: &Value,
+        minimum: Option<&Number>,
+        maximum: Option<&Number>,
+    ) -> Self {
+        match minimum {
+            Some(least) if value.as_f64() < least.as_f64() => {
+                Self::new(location, "minimum", json!({ "actual": value, "minimum": least }))
+            }
+            _ => Self::new(location, "maximum", json!({ "actual": value, "maximum": maximum })),
+        }
     }
 
     /// A value that is none of those that may be. One of another type is not of the type either.

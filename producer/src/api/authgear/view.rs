@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::error::ErrorObject;
 use super::import_id;
-use super::record_error::Explainer;
+use super::messages::Explainer;
 use super::redacted_input::redacted_input;
 
 /// Records read and encoded at a time.

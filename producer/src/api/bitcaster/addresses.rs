@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::error::{Detail, DoorError, NULL};
+use super::error::{Detail, DoorError};
 use super::fields::{RequestFields, addressing, refused};
+use super::messages::NULL;
 use super::request::{Document, Value};
 use super::request_path::RequestPath;
 use super::view::AddressView;

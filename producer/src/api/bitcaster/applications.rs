@@ -20,8 +20,9 @@ use serde_json::{Map, Value as JsonValue, json};
 
 use super::super::AppState;
 use super::auth::Caller;
-use super::error::{BLANK, Detail, DoorError, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
+use super::error::{Detail, DoorError};
 use super::fields::{Named, RequestFields, boolean, claiming, registering, registering_addresses};
+use super::messages::{BLANK, FieldErrors, NO_BOOLEAN, NULL, REQUIRED, sentence};
 use super::request::{Document, Value};
 use super::request_path::RequestPath;
 use super::view::{AddressView, Assignment, Membership, Registered, RegisteredUser, Unregistered};

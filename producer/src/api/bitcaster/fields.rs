@@ -9,8 +9,12 @@ use muster_domain::parse::Format;
 use muster_domain::record::RawValue;
 use muster_domain::rules::Rules;
 
-use super::error::{BLANK, DoorError, FieldErrors, NAME_CHARS, NO_BOOLEAN, NULL, REQUIRED};
+use super::error::DoorError;
+use super::messages::{BLANK, FieldErrors, NO_BOOLEAN, NULL, REQUIRED};
 use super::request::{Document, Value};
+
+/// Most characters of a name; of an e-mail address too, since it is the username.
+const NAME_CHARS: u16 = 150;
 
 fn email() -> FieldRule {
     FieldRule::new("email", Field::Email).longest(NAME_CHARS)

@@ -16,7 +16,8 @@ use serde_json::value::RawValue as Json;
 
 use super::super::AppState;
 use super::super::incoming::{BodyLimits, Watch, bounded, drain};
-use super::error::{DoorError, FieldErrors};
+use super::error::DoorError;
+use super::messages::FieldErrors;
 
 /// A value of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

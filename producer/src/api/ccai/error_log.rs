@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::auth::ApiUser;
 use super::error::{Answer, DoorError, Message};
-use super::fields::Bounds;
+use super::fields::Columns;
 use super::jobs::{JobNumber, found};
 use super::messages::LoggedError;
 use super::view::{self, UpdateError};
@@ -63,7 +63,7 @@ async fn log(state: AppState, user: ApiUser, id: JobNumber, log: Log) -> Answer<
         store: state.0.store.clone(),
         tenant,
         import: report.id,
-        bounds: view::bounds(&state, tenant).await?,
+        columns: view::columns(&state, tenant).await?,
         log,
         // Issues of a file that was refused are its own; those of any other come from applying it.
         more: (log == Log::Scheme) == (report.state == ImportState::Refused),
@@ -79,7 +79,7 @@ struct Pages {
     store: Store,
     tenant: TenantId,
     import: ImportId,
-    bounds: Bounds,
+    columns: Columns,
     log: Log,
     more: bool,
     after: u64,
@@ -121,8 +121,8 @@ impl Pages {
 
     fn issue(&mut self, issue: &IssueReport, piece: &mut Vec<u8>) {
         match self.log {
-            Log::Scheme => self.put(view::scheme_errors(issue, &self.bounds), piece),
-            Log::Update => self.put(view::update_errors(issue, &self.bounds), piece),
+            Log::Scheme => self.put(view::scheme_errors(issue, &self.columns), piece),
+            Log::Update => self.put(view::update_errors(issue, &self.columns), piece),
         }
     }
 

@@ -76,18 +76,16 @@ fn table() -> FieldTable {
     FieldTable(COLUMNS.into_iter().chain(others).map(rule).collect())
 }
 
-/// What a field takes depends on the tenant's catalog.
+/// Where the columns of the portal's table are: that depends on the tenant's catalog.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct Columns {
     /// How many roles have a column.
     roles: usize,
-    /// Most chats at a time.
-    pub(super) max_chat_limit: Option<u32>,
 }
 
-impl Bounds {
+impl Columns {
     pub(super) fn of(catalog: &Catalog) -> Self {
-        Self { roles: catalog.roles.len(), max_chat_limit: catalog.limits.max_chat_limit }
+        Self { roles: catalog.roles.len() }
     }
 
     /// The number of the column, from 1, of the field with this path (`roles.2.value`).
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn columns_are_counted_as_the_portal_has_them() {
-        let bounds = Bounds { roles: 3, max_chat_limit: None };
+        let columns = Columns { roles: 3 };
         for (path, column) in [
             ("email", 1),
             ("new_email", 2),
@@ -126,7 +124,7 @@ mod tests {
             ("availability_filter_timeout", 16),
             ("", 1),
         ] {
-            assert_eq!(bounds.column(path), column, "{path}");
+            assert_eq!(columns.column(path), column, "{path}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Error messages in the wording of the original: each validation of B.1.1 has a short message, and a column of the portal's table.
 
+use muster_domain::bound::Bound;
 use muster_domain::error::{ErrorCode, FileError, RecordError};
 use muster_store::records::IssueReport;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fields::Bounds;
+use super::fields::Columns;
 
 /// One error of a file, a row or a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,13 +25,13 @@ const NAME: &str = "Non-empty string";
 const FLAG: &str = "Must be 0, 1 or empty";
 
 /// All messages about one record, by column: errors or warnings.
-pub(super) fn of_issue(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
+pub(super) fn of_issue(issue: &IssueReport, columns: &Columns) -> Vec<LoggedError> {
     let place =
-        |message, path: &str| LoggedError { message, column: bounds.column(path), row: Some(issue.record) };
+        |message, path: &str| LoggedError { message, column: columns.column(path), row: Some(issue.record) };
     let errors = issue
         .errors
         .iter()
-        .map(move |error| place(of_record(error, bounds), error.field.as_deref().unwrap_or_default()));
+        .map(move |error| place(of_record(error), error.field.as_deref().unwrap_or_default()));
     // A warning begins with the field that it is about.
     let warnings = issue
         .warnings
@@ -54,7 +55,7 @@ pub(super) fn of_file(error: &FileError) -> LoggedError {
     LoggedError { message, column: 1, row: None }
 }
 
-fn of_record(error: &RecordError, bounds: &Bounds) -> String {
+fn of_record(error: &RecordError) -> String {
     let path = error.field.as_deref().unwrap_or_default();
     let (field, inner) = path.split_once('.').unwrap_or((path, ""));
     let phrase = match (field, error.code) {
@@ -78,11 +79,7 @@ fn of_record(error: &RecordError, bounds: &Bounds) -> String {
         ("roles" | "teams", ErrorCode::TypeMismatch | ErrorCode::FieldRequired) => {
             Some("Must be a list of objects with name and value".into())
         }
-        ("max_chat_limit", _) => Some(match bounds.max_chat_limit {
-            Some(most) => format!("Must be in the range 1..{most}"),
-            None => "Must be a number, 1 or more".into(),
-        }),
-        ("availability_filter_timeout", _) => Some("Must be in the range 0..1440".into()),
+        ("max_chat_limit" | "availability_filter_timeout", _) => error.bound.as_deref().and_then(range),
         ("max_chat_limit_enabled" | "unrestricted_international_calling" | "external_user", _) => {
             Some(FLAG.into())
         }
@@ -94,6 +91,19 @@ fn of_record(error: &RecordError, bounds: &Bounds) -> String {
     phrase.unwrap_or_else(|| capitalised(&error.message))
 }
 
+/// The numbers that a field takes.
+fn range(bound: &Bound) -> Option<String> {
+    match bound {
+        Bound::Range { minimum: Some(least), maximum: Some(most) } => {
+            Some(format!("Must be in the range {least}..{most}"))
+        }
+        Bound::Range { minimum: Some(least), maximum: None } => {
+            Some(format!("Must be a number, {least} or more"))
+        }
+        _ => None,
+    }
+}
+
 fn capitalised(message: &str) -> String {
     let mut chars = message.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
@@ -101,14 +111,10 @@ fn capitalised(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::catalog::{Catalog, Limits};
-
     use super::*;
 
     #[test]
     fn errors_are_short_messages() {
-        let limits = Limits { max_chat_limit: Some(5) };
-        let bounds = Bounds::of(&Catalog { limits, ..Catalog::default() });
         for (field, code, phrase) in [
             ("email", ErrorCode::EmailInvalid, EMAIL),
             ("email", ErrorCode::DuplicateInFile, "Must be unique within the file"),
@@ -117,13 +123,32 @@ mod tests {
             ("first_name", ErrorCode::InvalidUtf8, "The value is long"),
             ("roles.2", ErrorCode::CatalogUnknown, "Unknown role"),
             ("teams.0.value", ErrorCode::TypeMismatch, FLAG),
-            ("max_chat_limit", ErrorCode::ValueOutOfRange, "Must be in the range 1..5"),
             ("alias", ErrorCode::ValueTooLong, "The value is long"),
             ("", ErrorCode::TypeMismatch, "Must be an object"),
         ] {
             let error = RecordError::new(code, "the value is long");
             let error = if field.is_empty() { error } else { error.in_field(field) };
-            assert_eq!(of_record(&error, &bounds), phrase, "{field}");
+            assert_eq!(of_record(&error), phrase, "{field}");
         }
+    }
+
+    #[test]
+    fn numbers_are_told_by_the_bound_that_their_error_carries() {
+        let told = |field: &str, code, bound: Option<(u32, Option<u32>)>| {
+            let error = RecordError::new(code, "the number must be from 1 to 5").in_field(field);
+            of_record(&match bound {
+                Some((least, most)) => error
+                    .bounded_by(Bound::Range { minimum: Some(least.into()), maximum: most.map(Into::into) }),
+                None => error,
+            })
+        };
+        let (range, kind) = (ErrorCode::ValueOutOfRange, ErrorCode::TypeMismatch);
+        assert_eq!(told("max_chat_limit", range, Some((1, Some(5)))), "Must be in the range 1..5");
+        assert_eq!(told("max_chat_limit", kind, Some((1, Some(5)))), "Must be in the range 1..5");
+        assert_eq!(told("max_chat_limit", range, Some((1, None))), "Must be a number, 1 or more");
+        let timeout = "availability_filter_timeout";
+        assert_eq!(told(timeout, range, Some((0, Some(1_440)))), "Must be in the range 0..1440");
+        // An older program stored it.
+        assert_eq!(told("max_chat_limit", range, None), "The number must be from 1 to 5");
     }
 }

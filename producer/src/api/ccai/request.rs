@@ -4,9 +4,9 @@ use axum::extract::Request;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
+use muster_domain::receive::{NewImport, Provenance};
 use muster_domain::request::file_label;
 use muster_runtime::clock;
-use muster_store::receiving::{NewImport, Provenance};
 use muster_store::{bulk_jobs, catalog};
 
 use super::error::{Answer, DoorError};

@@ -14,7 +14,7 @@ use muster_store::{Connection, StoreError, catalog, snapshot};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::fields::Bounds;
+use super::fields::Columns;
 use super::messages::{self, LoggedError};
 use crate::api::AppState;
 
@@ -116,20 +116,20 @@ pub(super) fn update_error_of_import(report: &ImportReport) -> Option<UpdateErro
 }
 
 /// The messages about one record while validating.
-pub(super) fn scheme_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<LoggedError> {
-    messages::of_issue(issue, bounds)
+pub(super) fn scheme_errors(issue: &IssueReport, columns: &Columns) -> Vec<LoggedError> {
+    messages::of_issue(issue, columns)
 }
 
 /// The messages about one record while applying.
-pub(super) fn update_errors(issue: &IssueReport, bounds: &Bounds) -> Vec<UpdateError> {
+pub(super) fn update_errors(issue: &IssueReport, columns: &Columns) -> Vec<UpdateError> {
     let error_type = if issue.failed { "error" } else { "warning" };
-    messages::of_issue(issue, bounds).into_iter().map(|error| UpdateError { error, error_type }).collect()
+    messages::of_issue(issue, columns).into_iter().map(|error| UpdateError { error, error_type }).collect()
 }
 
 /// What a tenant's errors depend on.
-pub(super) async fn bounds(state: &AppState, tenant: TenantId) -> Result<Bounds, StoreError> {
+pub(super) async fn columns(state: &AppState, tenant: TenantId) -> Result<Columns, StoreError> {
     let catalog: Catalog = catalog::get(&state.0.store, tenant).await?;
-    Ok(Bounds::of(&catalog))
+    Ok(Columns::of(&catalog))
 }
 
 /// Jobs with all that is known of them.
@@ -139,7 +139,7 @@ pub(super) async fn jobs(
     jobs: Vec<BulkJob>,
 ) -> Result<Vec<JobView>, StoreError> {
     let imports: Vec<ImportId> = jobs.iter().map(|job| job.import).collect();
-    let bounds = bounds(state, tenant).await?;
+    let columns = columns(state, tenant).await?;
     let mut views = Vec::with_capacity(jobs.len());
     // One moment for counts and errors: between two statements a retry may take a failed record's error away.
     let mut moment = snapshot(&state.0.store, tenant).await?;
@@ -157,9 +157,9 @@ pub(super) async fn jobs(
     for issue in issues {
         let Some((_, view)) = views.iter_mut().find(|(import, _)| *import == issue.import) else { continue };
         if view.status == "invalid_scheme" {
-            view.scheme_errors.extend(scheme_errors(&issue, &bounds));
+            view.scheme_errors.extend(scheme_errors(&issue, &columns));
         } else {
-            view.update_errors.extend(update_errors(&issue, &bounds));
+            view.update_errors.extend(update_errors(&issue, &columns));
         }
     }
     Ok(views.into_iter().map(|(_, view)| view).collect())

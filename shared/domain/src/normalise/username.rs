@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::{fold_name, invisible_char};
+use crate::bound::Bound;
 use crate::error::{ErrorCode, RecordError};
 
 const MAX_CHARS: usize = 150;
@@ -53,7 +54,8 @@ impl<'a> Username<'a> {
             return invalid("a username has at least one character");
         }
         if folded.len() > MAX_CHARS && folded.chars().count() > MAX_CHARS {
-            return invalid("a username has at most 150 characters");
+            let bound = Bound::MaxChars(MAX_CHARS);
+            return invalid("a username has at most 150 characters").map_err(|error| error.bounded_by(bound));
         }
         if folded.contains(char::is_whitespace) {
             return invalid("a username holds no blanks");
@@ -66,6 +68,11 @@ impl<'a> Username<'a> {
         self.0.len() <= MAX_PLAIN_CHARS
             && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
             && !RESERVED.contains(&&*self.0)
+    }
+
+    /// The length of plain names ([`Self::is_plain`]), where the text is longer.
+    pub fn bound_of_plain(text: &str) -> Option<Bound> {
+        (text.trim().chars().count() > MAX_PLAIN_CHARS).then_some(Bound::MaxChars(MAX_PLAIN_CHARS))
     }
 
     /// The normal form.

@@ -130,14 +130,17 @@ fn custom_one<'a>(
     }
     let checked = match definition {
         AttributeDefinition::Number { minimum, maximum } => {
-            number(value, lenient, minimum.as_ref(), maximum.as_ref())?
+            number(value, lenient, minimum.as_ref(), maximum.as_ref())
         }
         AttributeDefinition::Integer { minimum, maximum } => {
-            integer(value, lenient, minimum.unwrap_or(i64::MIN), maximum.unwrap_or(i64::MAX))?
+            integer(value, lenient, minimum.unwrap_or(i64::MIN), maximum.unwrap_or(i64::MAX))
         }
-        text => text_of(value, text)?,
+        text => text_of(value, text),
     };
-    Ok(Some(checked))
+    checked.map(Some).map_err(|error| match definition.range() {
+        Some(range) if error.code == ErrorCode::ValueOutOfRange => error.bounded_by(range),
+        _ => error,
+    })
 }
 
 fn number<'a>(

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use super::value::MAX_TEXT_BYTES;
+use crate::bound::Bound;
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 
@@ -119,10 +120,8 @@ fn bounded(text: &str) -> Result<(), RecordError> {
     if text.len() <= MAX_TEXT_BYTES {
         return Ok(());
     }
-    Err(RecordError::new(
-        ErrorCode::ValueTooLong,
-        format!("the address is longer than {MAX_TEXT_BYTES} bytes"),
-    ))
+    let message = format!("the address is longer than {MAX_TEXT_BYTES} bytes");
+    Err(RecordError::new(ErrorCode::ValueTooLong, message).bounded_by(Bound::MaxBytes(MAX_TEXT_BYTES)))
 }
 
 /// A picture: on the web, or by Authgear's private scheme with a path and no host.

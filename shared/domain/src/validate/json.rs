@@ -8,6 +8,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue as JsonSource;
 
 use super::value::{MAX_TEXT_BYTES, mismatch};
+use crate::bound::Bound;
 use crate::error::{ErrorCode, RecordError};
 use crate::parse::{depth, string_fault};
 use crate::record::{MetadataValue, RawValue};
@@ -25,6 +26,7 @@ pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
 
 fn too_long() -> RecordError {
     RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 64 KiB")
+        .bounded_by(Bound::MaxBytes(MAX_TEXT_BYTES))
 }
 
 fn storable(json: &str) -> Result<&str, RecordError> {

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::Number;
+
 use super::{MAX_ADDRESS_CHARS, json, value};
+use crate::bound::Bound;
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
@@ -27,14 +30,21 @@ pub(super) fn phone<'t>(text: Cow<'t, str>, rules: &Rules) -> Result<PhoneNumber
 
 /// A username, as the options have it checked.
 pub(super) fn username<'t>(text: &'t str, rules: &Rules) -> Result<Username<'t>, RecordError> {
-    let name = Username::parse(text)?;
+    if rules.options.usernames != Usernames::Ascii {
+        return Username::parse(text);
+    }
+    let bounded = |error: RecordError| match Username::bound_of_plain(text) {
+        Some(bound) => error.bounded_by(bound),
+        None => error,
+    };
+    let name = Username::parse(text).map_err(bounded)?;
     // As it is written: letters that only fold to ASCII are others.
     let ascii = text.trim().is_ascii() || mutant(Mutant::UsernamesFoldToAscii);
-    if rules.options.usernames == Usernames::Ascii && !(ascii && name.is_plain()) {
-        return Err(RecordError::new(
+    if !(ascii && name.is_plain()) {
+        return Err(bounded(RecordError::new(
             ErrorCode::UsernameInvalid,
             "a username is of letters, digits, '_', '.' and '-', at most 40 of them, and not a reserved name",
-        ));
+        )));
     }
     Ok(name)
 }
@@ -55,16 +65,21 @@ pub(super) fn agent<'a>(
     rules: &Rules,
 ) -> Result<Patch<AgentValue<'a>>, RecordError> {
     let lenient = rules.lenient();
-    let number = |most: i64, least: i64| {
-        value::integer(value, lenient, least, most)
+    // Whatever is wrong with such a value, its error says what it may be.
+    let number = |least: i64, most: Option<i64>| {
+        value::integer(value, lenient, least, most.unwrap_or(i64::from(u32::MAX)))
             .map(|patch| patch.map(|number| AgentValue::Number(u32::try_from(number).unwrap_or(u32::MAX))))
+            .map_err(|error| {
+                error
+                    .bounded_by(Bound::Range { minimum: Some(least.into()), maximum: most.map(Number::from) })
+            })
     };
     match field {
         Field::UnrestrictedInternationalCalling | Field::ExternalUser | Field::MaxChatLimitEnabled => {
             value::flag(value, lenient).map(|patch| patch.map(AgentValue::Flag))
         }
-        Field::MaxChatLimit => number(rules.catalog.max_chat_limit.map_or(i64::from(u32::MAX), i64::from), 1),
-        Field::AvailabilityFilterTimeout => number(MAX_FILTER_TIMEOUT, 0),
+        Field::MaxChatLimit => number(1, rules.catalog.max_chat_limit.map(i64::from)),
+        Field::AvailabilityFilterTimeout => number(0, Some(MAX_FILTER_TIMEOUT)),
         Field::DirectInboundNumber1
         | Field::DirectInboundNumber2
         | Field::DirectInboundNumber3
@@ -126,11 +141,7 @@ pub(super) fn addresses<'a>(
 
 /// The name or the value of an address.
 pub fn address_text(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
-    let text = value::name_cow(text)?;
-    if text.len() > MAX_ADDRESS_CHARS && text.chars().count() > MAX_ADDRESS_CHARS {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 255 characters"));
-    }
-    Ok(text)
+    value::up_to_cow(MAX_ADDRESS_CHARS, text)
 }
 
 /// The normalised identifier of a record that has one.

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
+use crate::bound::Bound;
 use crate::error::{ErrorCode, RecordError};
 use crate::normalise::has_forbidden_char;
 use crate::record::{Patch, RawValue};
 
 /// Longest name of a person, in characters.
-pub const MAX_NAME_CHARS: usize = 256;
+pub(super) const MAX_NAME_CHARS: usize = 256;
 /// Longest text or JSON of one field, in bytes.
-pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// The value is not of the type wanted.
 pub(super) fn mismatch(wanted: &str) -> RecordError {
@@ -24,6 +25,12 @@ pub(super) fn null() -> RecordError {
 /// The value must not be empty.
 pub(super) fn empty() -> RecordError {
     RecordError::new(ErrorCode::EmptyNotAllowed, "the value must not be empty")
+}
+
+/// The text has more characters than it may have.
+pub(super) fn longer_than(chars: usize) -> RecordError {
+    RecordError::new(ErrorCode::ValueTooLong, format!("the value is longer than {chars} characters"))
+        .bounded_by(Bound::MaxChars(chars))
 }
 
 /// A field that takes a text: anything but a text is a type error.
@@ -64,9 +71,14 @@ pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
 
 /// A person's name, or another one-line text about a person: not empty, nothing that cannot be seen.
 pub(super) fn name(text: &str) -> Result<&str, RecordError> {
+    up_to(MAX_NAME_CHARS, text)
+}
+
+/// The same of another length.
+fn up_to(chars: usize, text: &str) -> Result<&str, RecordError> {
     let text = line(text)?;
-    if text.len() > MAX_NAME_CHARS && text.chars().count() > MAX_NAME_CHARS {
-        return Err(RecordError::new(ErrorCode::ValueTooLong, "the value is longer than 256 characters"));
+    if text.len() > chars && text.chars().count() > chars {
+        return Err(longer_than(chars));
     }
     Ok(text)
 }
@@ -83,9 +95,14 @@ pub(super) fn line(text: &str) -> Result<&str, RecordError> {
 
 /// A name that may be owned.
 pub(super) fn name_cow(text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
+    up_to_cow(MAX_NAME_CHARS, text)
+}
+
+/// The same of another length.
+pub(super) fn up_to_cow(chars: usize, text: Cow<'_, str>) -> Result<Cow<'_, str>, RecordError> {
     match text {
-        Cow::Borrowed(text) => name(text).map(Cow::Borrowed),
-        Cow::Owned(text) => name(&text).map(|name| Cow::Owned(name.to_owned())),
+        Cow::Borrowed(text) => up_to(chars, text).map(Cow::Borrowed),
+        Cow::Owned(text) => up_to(chars, &text).map(|text| Cow::Owned(text.to_owned())),
     }
 }
 

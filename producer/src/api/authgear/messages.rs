@@ -6,19 +6,17 @@
 
 use std::collections::BTreeMap;
 
+use muster_domain::bound::Bound;
 use muster_domain::catalog::AttributeDefinition;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::options::IdentifierField;
-use muster_domain::validate::{MAX_NAME_CHARS, MAX_TEXT_BYTES};
-use serde_json::{Number, Value, json};
+use muster_domain::validate::bound_of;
+use serde_json::{Value, json};
 
 use super::causes::{Cause, Form, Property, Shape, step};
 use super::error::{ErrorObject, Kind};
 use super::fields::record_shape;
-
-/// Longest username that is taken here.
-const USERNAME_CHARS: usize = 40;
 
 /// The steps in which Authgear works through a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +147,10 @@ impl Explainer {
                     _ => Cause::too_short(at),
                 }
             }
-            ErrorCode::ValueTooLong => too_long(at, place.value),
+            ErrorCode::ValueTooLong => match self.bound(error, place) {
+                Some(bound) => Cause::too_long(at, place.value, &bound),
+                None => Cause::general(at, &error.message),
+            },
             ErrorCode::TypeMismatch | ErrorCode::NullNotAllowed => match place.value {
                 Some(value) if !expected.is_empty() => Cause::of_type(at, value, expected),
                 _ => Cause::general(at, &error.message),
@@ -161,17 +162,19 @@ impl Explainer {
                 (_, Some(AttributeDefinition::CountryCode {})) => format(COUNTRY),
                 _ => Cause::general(at, &error.message),
             },
-            ErrorCode::ValueOutOfRange => match (place.value, place.definition(&self.attributes)) {
-                (Some(value), Some(AttributeDefinition::Integer { minimum, maximum })) => {
-                    bound(at, value, &minimum.map(Number::from), &maximum.map(Number::from))
-                }
-                (Some(value), Some(AttributeDefinition::Number { minimum, maximum })) => {
-                    bound(at, value, minimum, maximum)
+            ErrorCode::ValueOutOfRange => match (place.value, self.bound(error, place)) {
+                (Some(value), Some(Bound::Range { minimum, maximum })) => {
+                    Cause::out_of_range(at, value, minimum.as_ref(), maximum.as_ref())
                 }
                 _ => Cause::general(at, &error.message),
             },
             _ => Cause::general(at, &error.message),
         }
+    }
+
+    /// The bound that the value broke.
+    fn bound(&self, error: &RecordError, place: &Place<'_>) -> Option<Bound> {
+        bound_of(error, place.value, place.definition(&self.attributes))
     }
 
     /// The types that a custom attribute takes.
@@ -271,29 +274,6 @@ fn defect(error: &RecordError) -> Cause {
     Cause::general(location, &error.message)
 }
 
-fn too_long(at: &str, value: Option<&Value>) -> Cause {
-    let text = value.and_then(Value::as_str);
-    match text.map(|text| (text.len(), text.chars().count())) {
-        Some((bytes, chars)) if bytes <= MAX_TEXT_BYTES => {
-            Cause::new(at, "maxLength", json!({ "actual": chars, "expected": MAX_NAME_CHARS }))
-        }
-        Some((bytes, _)) => {
-            Cause::new(at, "maxLength", json!({ "actual": bytes, "expected": MAX_TEXT_BYTES }))
-        }
-        None => Cause::new(at, "maxLength", json!({ "expected": MAX_TEXT_BYTES })),
-    }
-}
-
-/// The bound under its own name.
-fn bound(at: &str, value: &Value, minimum: &Option<Number>, maximum: &Option<Number>) -> Cause {
-    match minimum {
-        Some(least) if value.as_f64() < least.as_f64() => {
-            Cause::new(at, "minimum", json!({ "actual": value, "minimum": least }))
-        }
-        _ => Cause::new(at, "maximum", json!({ "actual": value, "maximum": maximum })),
-    }
-}
-
 const COUNTRY: &str = "iso3166-1-alpha-2";
 
 /// The format of a custom attribute's texts, which says everything about them, that they are not empty too.
@@ -313,11 +293,11 @@ fn format_of(definition: &AttributeDefinition) -> Option<&'static str> {
 /// A username that the schema lets pass.
 fn login_id(record: &Value, errors: &[&RecordError]) -> Cause {
     const AT: &str = "/login_id";
-    let name = record.get("preferred_username").and_then(Value::as_str).unwrap_or_default().trim();
+    let value = record.get("preferred_username");
+    let name = value.and_then(Value::as_str).unwrap_or_default().trim();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let length = name.chars().count();
-    if length > USERNAME_CHARS {
-        Cause::new(AT, "maxLength", json!({ "actual": length, "expected": USERNAME_CHARS }))
+    if let Some(bound) = errors.first().and_then(|error| bound_of(error, value, None)) {
+        Cause::too_long(AT, Some(&Value::from(name)), &bound)
     } else if name.chars().all(plain) {
         Cause::new(AT, "blocked", json!({ "reason": "UsernameReserved" }))
     } else {
@@ -369,7 +349,7 @@ mod tests {
             ("site".to_owned(), AttributeDefinition::Url {}),
             (
                 "score".to_owned(),
-                AttributeDefinition::Number { minimum: Number::from_f64(0.5), maximum: None },
+                AttributeDefinition::Number { minimum: serde_json::Number::from_f64(0.5), maximum: None },
             ),
         ]);
         let errors: Vec<RecordError> = errors
@@ -424,6 +404,34 @@ mod tests {
         let dead = [(ErrorCode::EmptyNotAllowed, "name"), (ErrorCode::ChunkDead, "")];
         assert_eq!(explained(&record, &dead)["code"], 500);
         assert_eq!(explained(&record, &[])["reason"], "UnexpectedError");
+    }
+
+    /// The catalog may have changed since, and limits with the program.
+    #[test]
+    fn an_error_is_explained_by_the_bound_that_it_carries() {
+        let definition = AttributeDefinition::Integer { minimum: Some(1), maximum: Some(9) };
+        let explainer =
+            Explainer::new(IdentifierField::Email, BTreeMap::from([("level".to_owned(), definition)]));
+        let record = json!({"email": "a@b.co", "name": "Ada", "preferred_username": "lovelace",
+                            "custom_attributes": {"level": 8}});
+        let cause = |code, field: &str, bound| {
+            let error = RecordError::new(code, "told").in_field(field).bounded_by(bound);
+            let shown = serde_json::to_value(explainer.explain(&record, &[error])).unwrap();
+            shown["info"]["causes"][0].clone()
+        };
+        let range = Bound::Range { minimum: Some(1.into()), maximum: Some(7.into()) };
+        assert_eq!(
+            cause(ErrorCode::ValueOutOfRange, "custom_attributes.level", range),
+            json!({"location": "/custom_attributes/level", "kind": "maximum", "details": {"actual": 8, "maximum": 7}})
+        );
+        assert_eq!(
+            cause(ErrorCode::ValueTooLong, "name", Bound::MaxChars(2)),
+            json!({"location": "/name", "kind": "maxLength", "details": {"actual": 3, "expected": 2}})
+        );
+        assert_eq!(
+            cause(ErrorCode::UsernameInvalid, "preferred_username", Bound::MaxChars(5)),
+            json!({"location": "/login_id", "kind": "maxLength", "details": {"actual": 8, "expected": 5}})
+        );
     }
 
     #[test]
