@@ -216,7 +216,7 @@ impl Remote {
         // Names of another form do not exist and cannot be part of an address.
         let Ok(name) = name.parse::<Slug>() else { return Ok(None) };
         match self.ask(operations::PROFILES_SHOW.at(&[&name])).await {
-            Ok(own) => Ok(Some(own.pairs())),
+            Ok(own) => Ok(Some(own.options.into_iter().collect())),
             Err(error)
                 if error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::NotFound)) =>
             {

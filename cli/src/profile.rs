@@ -8,12 +8,12 @@ use muster_domain::error::ErrorCode;
 use muster_domain::import_profile::{BUILTIN, Builtin};
 use muster_domain::request::checked_profile;
 use muster_domain::tenant::Slug;
+use muster_producer::api::ProfileView;
 use muster_producer::request::too_many_profiles;
 use muster_runtime::config::Config;
-use muster_store::import_profiles::{self, SavedProfile};
+use muster_store::import_profiles;
 use serde_json::{Map, Value, json as value};
 
-use crate::client::answers::Own;
 use crate::client::{Refused, Remote, ServerToken, operations};
 use crate::connect::{self, Need, Session};
 use crate::failure::{Exit, usage, wrong_option};
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
             }
             ProfileCommand::List => {
                 let saved = import_profiles::list(&mut *store.reading(tenant).await?, tenant).await?;
-                listed(&saved.into_iter().map(Own::from).collect::<Vec<_>>(), args.json)
+                listed(&saved.into_iter().map(ProfileView::from).collect::<Vec<_>>(), args.json)
             }
             ProfileCommand::Show { name } => {
                 match import_profiles::get(&mut *store.reading(tenant).await?, tenant, name).await? {
@@ -111,13 +111,6 @@ pub(crate) async fn run(args: &ProfileArgs, config: &Config, shutdown: &Shutdown
         }
     };
     Box::pin(connect::with(config, Need::Look, shutdown, work)).await
-}
-
-impl From<SavedProfile> for Own {
-    fn from(saved: SavedProfile) -> Self {
-        let options = saved.options.into_iter().collect();
-        Self { name: saved.name, built_in: None, options, updated_at: Some(saved.updated_at) }
-    }
 }
 
 async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Exit> {
@@ -135,7 +128,8 @@ async fn behind(args: &ProfileArgs, remote: &Remote) -> anyhow::Result<Exit> {
         }
         ProfileCommand::List => {
             let all = remote.ask(operations::PROFILES_LIST.call()).await?;
-            let own: Vec<Own> = all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
+            let own: Vec<ProfileView> =
+                all.profiles.into_iter().filter(|one| one.built_in.is_none()).collect();
             listed(&own, args.json)
         }
         ProfileCommand::Show { name } => match remote.profile(name.as_str()).await? {
@@ -213,7 +207,7 @@ fn shown(
     Ok(Exit::Done)
 }
 
-fn listed(own: &[Own], as_json: bool) -> anyhow::Result<Exit> {
+fn listed(own: &[ProfileView], as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         let own = own.iter().map(|saved| value!({ "name": saved.name, "updated_at": saved.updated_at }));
         let builtin = BUILTIN.iter().map(|one| value!({ "name": one.name, "built_in": one.title }));

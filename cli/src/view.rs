@@ -1,85 +1,84 @@
-//! An import as commands see it, whether it is in a store or behind a server. The shape is the HTTP API's.
+//! An import as commands see it, whether it is in a store or behind a server: as the HTTP API shows it, without the addresses of its
+//! parts, which only a server has.
 
-use chrono::{DateTime, Utc};
-use muster_domain::error::FileError;
-use muster_domain::id::ImportId;
-use muster_domain::import::ImportState;
-use muster_domain::options::ImportOptions;
-use muster_domain::outcome::Counts;
-use muster_domain::parse::{Delimiter, TextEncoding};
+use std::ops::Deref;
+
 use muster_domain::progress::Progress;
-use muster_store::family::Family;
-use muster_store::reports::{ChunkCounts, ImportReport};
+use muster_producer::api::{FamilyView, ImportDetails, ImportLinks, ImportView};
+use muster_store::reports::ImportReport;
 use serde::{Deserialize, Serialize};
 
 /// An import.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "ImportDetails")]
 pub(crate) struct View {
-    /// Id.
-    pub(crate) id: ImportId,
-    /// State.
-    pub(crate) state: ImportState,
-    /// Name of the file.
-    pub(crate) filename: Option<String>,
-    /// What its text was in, where that was not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) encoding: Option<TextEncoding>,
-    /// What ends the cells of its table, where that is not the comma.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) delimiter: Option<Delimiter>,
-    /// What it was asked to do.
-    pub(crate) options: ImportOptions,
-    /// A newer program wrote it, and this one cannot tell all of its options.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) problem: Option<String>,
-    /// The import whose failed records it brought again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mends: Option<ImportId>,
+    #[serde(flatten)]
+    pub(crate) import: ImportView,
     /// The import and those that brought its failed records again, where there are such.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) family: Option<Family>,
-    /// Outcomes so far.
-    pub(crate) counts: Counts,
-    /// Chunks by state.
-    #[serde(default)]
-    pub(crate) chunks: ChunkCounts,
-    /// Why it was refused or aborted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<FileError>,
-    /// Its progress, while it has not ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) progress: Option<Progress>,
-    /// When it was opened.
-    pub(crate) created_at: DateTime<Utc>,
-    /// When everything was staged.
-    pub(crate) received_at: Option<DateTime<Utc>>,
-    /// When it began to run.
-    pub(crate) started_at: Option<DateTime<Utc>>,
-    /// When it reached its end.
-    pub(crate) completed_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) family: Option<FamilyView>,
+}
+
+impl View {
+    /// The same with the import's progress.
+    pub(crate) fn with(self, progress: Option<Progress>) -> Self {
+        Self { import: self.import.with(progress), family: self.family }
+    }
+}
+
+impl Deref for View {
+    type Target = ImportView;
+
+    fn deref(&self) -> &ImportView {
+        &self.import
+    }
+}
+
+impl From<ImportDetails> for View {
+    fn from(details: ImportDetails) -> Self {
+        let ImportDetails { import, family, .. } = details;
+        Self { family, ..import.into() }
+    }
+}
+
+impl From<ImportView> for View {
+    fn from(import: ImportView) -> Self {
+        Self { import: ImportView { links: ImportLinks::default(), ..import }, family: None }
+    }
 }
 
 impl From<ImportReport> for View {
     fn from(report: ImportReport) -> Self {
-        let problem = report.problem();
-        Self {
-            id: report.id,
-            state: report.state,
-            filename: report.filename,
-            encoding: report.encoding,
-            delimiter: report.delimiter,
-            options: report.options,
-            problem,
-            mends: report.mends,
-            family: None,
-            counts: report.counts,
-            chunks: report.chunks,
-            error: report.error,
-            progress: None,
-            created_at: report.created_at,
-            received_at: report.received_at,
-            started_at: report.started_at,
-            completed_at: report.completed_at,
-        }
+        ImportView::new(report, "").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_domain::options::ImportOptions;
+    use muster_domain::outcome::Counts;
+    use muster_store::reports::ChunkCounts;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn an_import_behind_a_server_is_printed_as_one_of_the_store() {
+        let id = "0190a5f0-7b7c-7000-8000-000000000001";
+        let mut answer = json!({
+            "id": id, "state": "completed", "filename": "people.csv", "options": ImportOptions::default(),
+            "counts": Counts { total: 2, inserted: 2, ..Counts::default() }, "chunks": ChunkCounts::default(),
+            "created_at": "2026-01-31T09:30:00Z", "received_at": null, "started_at": null, "completed_at": null,
+        });
+        let printed = |answer: &Value| {
+            let view: View = serde_json::from_value(answer.clone()).unwrap();
+            assert_eq!((view.id.to_string().as_str(), view.counts.inserted), (id, 2));
+            serde_json::to_value(&view).unwrap()
+        };
+        assert_eq!(printed(&answer), answer);
+        let without = answer.clone();
+        answer["links"] = json!({ "self": "http://a/1", "records": "http://a/1/records", "failed_csv": "", "failed_ndjson": "" });
+        answer["skipped_by_reason"] = json!({ "exists": 1 });
+        assert_eq!(printed(&answer), without);
     }
 }

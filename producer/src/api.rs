@@ -70,12 +70,14 @@ pub use error::{ApiError, ErrorBody, ErrorDetail, WebhookRefusal};
 pub(crate) use events::look;
 pub use history::{HistoryActor, HistoryEntry, HistoryField, HistoryPage};
 pub use plans::{PlanView, PlannedChange, PlannedList, PlannedView};
+pub use profiles::{ProfileList, ProfileView};
 pub use receipts::{PROGRAM, ReceiptKeyView};
 pub use report_page::{ReportPage, page as report_page};
 pub use routes::openapi;
 pub(crate) use serve::{open_tls, serve};
 pub use tls::TlsFiles;
 pub use undo::{UndoPreview, UndoView};
+pub use users::{ErasedView, UserList};
 pub use view::{
     FamilyView, ImportDetails, ImportLinks, ImportList, ImportView, MemberView, RecordList, RecordView,
 };

@@ -6,15 +6,16 @@ use std::marker::PhantomData;
 use muster_domain::request;
 use muster_domain::user::User;
 use muster_producer::api::{
-    AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, PlanView, PlannedList,
-    ReceiptKeyView, RecordList, UndoPreview, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
+    AuditList, BulkList, BulkView, ChunkList, DeliveryList, DeliveryView, ErasedView, ImportDetails,
+    ImportList, PlanView, PlannedList, ProfileList, ProfileView, ReceiptKeyView, RecordList, UndoPreview,
+    UserList, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
 };
 use muster_store::history::Page as HistoryPage;
 use muster_store::problems::Problems;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::answers::{Erased, ImportsPage, Own, Profiles, Readiness, ServerDetails, UsersPage};
+use super::answers::Readiness;
 use crate::view::View;
 
 /// An operation; its answer is read as a `T`, or as it is where that is `()`.
@@ -131,10 +132,10 @@ macro_rules! operations {
 }
 
 operations! {
-    IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "after", "state", "idempotency_key"] => ImportsPage;
+    IMPORTS_LIST = "imports_list": GET "/v1/imports", &["limit", "after", "state", "idempotency_key"] => ImportList;
     IMPORTS_CREATE = "imports_create": POST "/v1/imports", &request::NAMES => View;
     IMPORTS_SHOW = "imports_show": GET "/v1/imports/{id}", &[] => View;
-    IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ServerDetails;
+    IMPORTS_DETAILS = "imports_show": GET "/v1/imports/{id}", &["details"] => ImportDetails;
     IMPORTS_RECORDS = "imports_records": GET "/v1/imports/{id}/records", &["after", "limit", "outcome", "code", "field"] => RecordList;
     IMPORTS_CHUNKS = "imports_chunks": GET "/v1/imports/{id}/chunks", &["after", "limit", "state", "problem"] => ChunkList;
     IMPORTS_PROBLEMS = "imports_problems": GET "/v1/imports/{id}/problems", &["limit"] => Problems;
@@ -158,16 +159,16 @@ operations! {
     BULK_SHOW = "bulk_show": GET "/v1/bulk/{bulk}", &[] => BulkView;
     BULK_START = "bulk_start": POST "/v1/bulk/{bulk}/start", &[] => BulkView;
     BULK_ABORT = "bulk_abort": POST "/v1/bulk/{bulk}/abort", &[] => BulkView;
-    PROFILES_LIST = "profiles_list": GET "/v1/profiles", &[] => Profiles;
-    PROFILES_SHOW = "profiles_show": GET "/v1/profiles/{name}", &[] => Own;
+    PROFILES_LIST = "profiles_list": GET "/v1/profiles", &[] => ProfileList;
+    PROFILES_SHOW = "profiles_show": GET "/v1/profiles/{name}", &[] => ProfileView;
     PROFILES_SAVE = "profiles_save": PUT "/v1/profiles/{name}", &[];
     PROFILES_DELETE = "profiles_delete": DELETE "/v1/profiles/{name}", &[];
     USERS_FIND = "users_find": GET "/v1/users",
-        &["email", "phone_number", "preferred_username", "organization", "updated_since", "after", "limit"] => UsersPage;
+        &["email", "phone_number", "preferred_username", "organization", "updated_since", "after", "limit"] => UserList;
     USERS_EXPORT = "users_export": GET "/v1/users/export", &["format", "organization", "updated_since"];
     USERS_SHOW = "users_show": GET "/v1/users/{id}", &[] => User;
     USERS_HISTORY = "users_history": GET "/v1/users/{id}/history", &["limit", "after"] => HistoryPage;
-    USERS_ERASE = "users_erase": DELETE "/v1/users/{id}", &[] => Erased;
+    USERS_ERASE = "users_erase": DELETE "/v1/users/{id}", &[] => ErasedView;
     WEBHOOKS_LIST = "webhooks_list": GET "/v1/webhooks", &[] => WebhookList;
     WEBHOOKS_CREATE = "webhooks_create": POST "/v1/webhooks", &[] => WebhookCreated;
     WEBHOOKS_CHANGE = "webhooks_change": PATCH "/v1/webhooks/{id}", &[] => WebhookView;

@@ -51,7 +51,7 @@ impl Local<'_> {
         let view = views.into_iter().next().with_context(|| format!("import {id} is gone"))?;
         // As over HTTP: a client that watches an import asks repeatedly, and this reads the chunks of its whole family.
         let family = match view.state.is_final() {
-            true => family::of(&self.session.store, self.tenant, id).await?,
+            true => family::of(&self.session.store, self.tenant, id).await?.map(Into::into),
             false => None,
         };
         Ok(View { family, ..view })
@@ -62,7 +62,10 @@ impl Local<'_> {
         let open: Vec<ImportId> =
             views.iter().filter(|view| !view.state.is_final()).map(|view| view.id).collect();
         let mut known = status::of(&self.session.store, self.tenant, &open, &self.bounds).await?;
-        let with = |view: View| View { progress: known.remove(&view.id), ..view };
+        let with = |view: View| {
+            let progress = known.remove(&view.id);
+            view.with(progress)
+        };
         Ok(views.into_iter().map(with).collect())
     }
 

@@ -46,13 +46,13 @@ impl Remote {
             .with_all(state.map(|state| ("state", state.to_string())))
             .with_all(after.map(|after| ("after", after.to_string())));
         let page = self.ask(call).await?;
-        Ok((page.imports, page.next))
+        Ok((page.imports.into_iter().map(View::from).collect(), page.next))
     }
 
     /// The import that has this idempotency key.
     pub(crate) async fn by_key(&self, key: &str) -> anyhow::Result<Option<View>> {
         let page = self.ask(operations::IMPORTS_LIST.call().with("idempotency_key", key)).await?;
-        Ok(page.imports.into_iter().next())
+        Ok(page.imports.into_iter().next().map(View::from))
     }
 
     pub(crate) async fn show(&self, id: ImportId) -> anyhow::Result<View> {

@@ -77,8 +77,8 @@ impl Details {
         if view.counts.skipped > 0 && !mutant(Mutant::SkipsWithoutReason) {
             // An older server does not tell them.
             let call = operations::IMPORTS_DETAILS.at(&[&view.id]).with("details", "true");
-            let further = remote.ask(call).await.unwrap_or_default();
-            details.skipped_by_reason = further.skipped_by_reason.into_iter().collect();
+            let further = remote.ask(call).await.ok().and_then(|shown| shown.skipped_by_reason);
+            details.skipped_by_reason = further.unwrap_or_default().into_iter().collect();
         }
         if view.counts.failed > 0 {
             let failed = remote

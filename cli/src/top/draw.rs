@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn busy() -> Top {
-        let running = View { progress: Some(progress()), ..view(2, ImportState::Running) };
+        let running = view(2, ImportState::Running).with(Some(progress()));
         let trouble = Trouble {
             message: "the disk is full".into(),
             at: None,
@@ -290,7 +290,7 @@ mod tests {
         };
         let stuck =
             Progress { stalled: true, rate: None, ends_at: None, problem: Some(trouble), ..progress() };
-        let stuck = View { progress: Some(stuck), ..view(1, ImportState::Running) };
+        let stuck = view(1, ImportState::Running).with(Some(stuck));
         let email = Problem {
             code: "email_invalid".into(),
             field: Some("email".into()),
@@ -355,8 +355,9 @@ mod tests {
     #[test]
     fn a_name_sends_no_control_codes_to_the_terminal() {
         let mut top = Top::new("here".into());
-        let filename = Some("a\u{1b}[2J\u{7}\r\nb.csv".to_owned());
-        top.take(seen(vec![View { filename, ..view(1, ImportState::Running) }]));
+        let mut import = view(1, ImportState::Running);
+        import.import.filename = Some("a\u{1b}[2J\u{7}\r\nb.csv".to_owned());
+        top.take(seen(vec![import]));
         let shown = screen(&top, 100, 24);
         assert!(!shown.contains(['\u{1b}', '\u{7}', '\r']), "{shown:?}");
         assert!(shown.contains("b.csv"), "{shown}");
@@ -369,7 +370,7 @@ mod tests {
         assert!(screen(&top, 140, 30).contains("the server cannot be reached; this is 42 s old"));
         let mut waits = Top::new("here".into());
         let progress = Progress { waits_for: Some(WaitsFor::Worker), ..progress() };
-        waits.take(seen(vec![View { progress: Some(progress), ..view(1, ImportState::Running) }]));
+        waits.take(seen(vec![view(1, ImportState::Running).with(Some(progress))]));
         assert!(screen(&waits, 160, 30).contains("waits for a worker: none is running"));
     }
 

@@ -231,6 +231,7 @@ pub(crate) mod tests {
     use muster_domain::options::ImportOptions;
     use muster_domain::outcome::Counts;
     use muster_domain::progress::{Progress, Window};
+    use muster_producer::api::{ImportLinks, ImportView};
     use muster_store::reports::ChunkCounts;
     use uuid::Uuid;
 
@@ -238,7 +239,7 @@ pub(crate) mod tests {
 
     pub(crate) fn view(number: u128, state: ImportState) -> View {
         let at = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
-        View {
+        let import = ImportView {
             id: ImportId::new(Uuid::from_u128(number)),
             state,
             filename: Some(format!("people-{number}.csv")),
@@ -247,7 +248,6 @@ pub(crate) mod tests {
             options: ImportOptions::default(),
             problem: None,
             mends: None,
-            family: None,
             counts: Counts { total: 100, pending: 60, inserted: 37, failed: 3, ..Counts::default() },
             chunks: ChunkCounts::default(),
             error: None,
@@ -256,7 +256,9 @@ pub(crate) mod tests {
             received_at: Some(at),
             started_at: Some(at),
             completed_at: None,
-        }
+            links: ImportLinks::default(),
+        };
+        View { import, family: None }
     }
 
     pub(crate) fn progress() -> Progress {
@@ -288,7 +290,7 @@ pub(crate) mod tests {
     #[test]
     fn what_has_not_ended_stands_first_and_each_import_once() {
         let mut top = Top::new("here".into());
-        let running = View { progress: Some(progress()), ..view(3, ImportState::Running) };
+        let running = view(3, ImportState::Running).with(Some(progress()));
         top.take(seen(vec![
             view(9, ImportState::Completed),
             running.clone(),
@@ -329,7 +331,9 @@ pub(crate) mod tests {
         let press = |state, key, failed| {
             let mut top = Top::new("here".into());
             let counts = Counts { total: 10, failed, inserted: 10 - failed, ..Counts::default() };
-            top.take(seen(vec![View { counts, ..view(1, state) }]));
+            let mut import = view(1, state);
+            import.import.counts = counts;
+            top.take(seen(vec![import]));
             let want = top.press(key);
             let action = if let Want::Do(_, action) = want { Some(action) } else { None };
             (action, top.told.unwrap())

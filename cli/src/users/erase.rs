@@ -5,10 +5,10 @@ use muster_domain::erase::Person;
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::IdentifierField;
+use muster_producer::api::ErasedView;
 use muster_store::{Store, erase};
 
 use super::{NO_SUCH_USER, Named};
-use crate::client::answers::Erased;
 use crate::client::{Remote, operations};
 use crate::connect::OPERATOR;
 use crate::failure::{Exit, usage};
@@ -62,9 +62,7 @@ pub(super) async fn here(
         Named::Id(id) => erase::person(store, tenant, *id).await?,
     };
     let Some(person) = person else { anyhow::bail!(NO_SUCH_USER) };
-    let erase::Erased { users, records, mentions, changes } =
-        erase::erase(store, tenant, &person, OPERATOR).await?;
-    print_erased(&Erased { users, records, mentions, changes }, as_json)
+    print_erased(&erase::erase(store, tenant, &person, OPERATOR).await?.into(), as_json)
 }
 
 /// Erases a user behind a server.
@@ -73,11 +71,11 @@ pub(super) async fn behind(remote: &Remote, user: UserId, as_json: bool) -> anyh
     print_erased(&remote.ask_without_limit(operations::USERS_ERASE.at(&[&user])).await?, as_json)
 }
 
-fn print_erased(erased: &Erased, as_json: bool) -> anyhow::Result<Exit> {
+fn print_erased(erased: &ErasedView, as_json: bool) -> anyhow::Result<Exit> {
     if as_json {
         json(erased)?;
     } else {
-        let Erased { users, records, mentions, changes } = erased;
+        let ErasedView { users, records, mentions, changes } = erased;
         stdout_line(format_args!(
             "erased: {users} user(s), {records} staged record(s), values in {mentions} record(s) of others, and {changes} \
              before-image(s)"

@@ -112,7 +112,7 @@ pub(super) async fn show(
     // It is summed from the chunks of all its imports, and clients that wait for the end ask every second.
     let mut family = None;
     if details || import.state.is_final() || mutant(Mutant::FamilyAtEachLook) {
-        family = family::of(&state.0.store, tenant, ImportId::new(import.id)).await?.map(Into::into);
+        family = family::of(&state.0.store, tenant, import.id).await?.map(Into::into);
     }
     Ok((retry, Json(ImportDetails { import, skipped_by_reason, family })).into_response())
 }

@@ -1,5 +1,7 @@
 //! A tenant's import profiles: list, show, save, delete; the built-in ones are listed and shown with them.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -11,7 +13,7 @@ use muster_domain::request::checked_profile;
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
 use muster_store::import_profiles::{self as store, SavedProfile};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -26,30 +28,26 @@ use crate::request::too_many_profiles;
 const PROFILE_BYTES: usize = 256 * 1024;
 
 /// A profile.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProfileView {
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProfileView {
     /// Its name.
-    name: String,
+    pub name: String,
     /// The product and the file of a built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    built_in: Option<&'static str>,
+    pub built_in: Option<String>,
     /// Options by name, as `POST /v1/imports` takes them.
     #[schema(value_type = Object)]
-    options: Map<String, Value>,
+    pub options: BTreeMap<String, String>,
     /// When one of the tenant's own was saved last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    updated_at: Option<DateTime<Utc>>,
+    pub updated_at: Option<DateTime<Utc>>,
 }
 
 /// Profiles.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ProfileList {
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ProfileList {
     /// The tenant's own, by name, then the built-in ones.
-    profiles: Vec<ProfileView>,
-}
-
-fn options(pairs: Vec<(String, String)>) -> Map<String, Value> {
-    pairs.into_iter().map(|(name, value)| (name, value.into())).collect()
+    pub profiles: Vec<ProfileView>,
 }
 
 impl From<SavedProfile> for ProfileView {
@@ -57,7 +55,7 @@ impl From<SavedProfile> for ProfileView {
         Self {
             name: saved.name,
             built_in: None,
-            options: options(saved.options),
+            options: saved.options.into_iter().collect(),
             updated_at: Some(saved.updated_at),
         }
     }
@@ -67,8 +65,8 @@ impl From<&Builtin> for ProfileView {
     fn from(builtin: &Builtin) -> Self {
         Self {
             name: builtin.name.to_owned(),
-            built_in: Some(builtin.title),
-            options: options(builtin.pairs()),
+            built_in: Some(builtin.title.to_owned()),
+            options: builtin.pairs().into_iter().collect(),
             updated_at: None,
         }
     }

@@ -13,7 +13,7 @@ use muster_domain::token::Scope;
 use muster_domain::user::User;
 use muster_store::erase as erasing;
 use muster_store::users::{self, UserFilter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
@@ -24,16 +24,15 @@ use super::{AppState, ccai};
 use crate::export::{self, ExportFormat, UsersWanted};
 
 /// Users that were found.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct UserList {
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UserList {
     /// The users; one at most where a unique field was asked for.
     #[schema(value_type = Vec<Object>)]
-    users: Vec<User>,
+    pub users: Vec<User>,
     /// What to give as `after` for the next page; null on the last.
-    #[schema(value_type = Option<String>)]
-    next: Option<UserId>,
+    pub next: Option<String>,
     /// Address of the next page; null on the last.
-    next_link: Option<String>,
+    pub next_link: Option<String>,
 }
 
 /// Finds the user with a value in one of the unique fields; without one, lists users page by page, in the order of their coming.
@@ -112,6 +111,7 @@ async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<
         link
     });
     let headers = next_page(next_link.as_deref());
+    let next = next.map(|next| next.to_string());
     Ok((headers, Json(UserList { users: page, next, next_link })).into_response())
 }
 
@@ -157,16 +157,25 @@ pub(super) fn key(field: IdentifierField, value: &str) -> Option<String> {
 }
 
 /// What was erased.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ErasedView {
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ErasedView {
     /// Users: one.
-    users: u64,
+    pub users: u64,
     /// Staged records of theirs, and failed ones of others in which a value named them.
-    records: u64,
+    pub records: u64,
     /// Other staged records of others in which a value named them: it is hidden.
-    mentions: u64,
+    pub mentions: u64,
     /// Before-images of theirs, and of others in which a value named them.
-    changes: u64,
+    #[serde(default)]
+    #[schema(required = true)]
+    pub changes: u64,
+}
+
+impl From<erasing::Erased> for ErasedView {
+    fn from(erased: erasing::Erased) -> Self {
+        let erasing::Erased { users, records, mentions, changes } = erased;
+        Self { users, records, mentions, changes }
+    }
 }
 
 /// Erases a user, and every trace of the person in staged records and errors. That it was done is kept.
@@ -186,10 +195,9 @@ pub(super) async fn erase(
     params.finish()?;
     let store = &state.0.store;
     let person = erasing::person(store, tenant, user).await?.ok_or(ApiError::NotFound)?;
-    let erasing::Erased { users, records, mentions, changes } =
-        erasing::erase(store, tenant, &person, &caller.actor()).await?;
-    tracing::info!(tenant = tenant.get(), records, "a person was erased");
-    Ok(Json(ErasedView { users, records, mentions, changes }))
+    let erased = erasing::erase(store, tenant, &person, &caller.actor()).await?;
+    tracing::info!(tenant = tenant.get(), records = erased.records, "a person was erased");
+    Ok(Json(erased.into()))
 }
 
 /// Shows a user.

@@ -18,10 +18,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An import.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImportView {
     /// Id.
-    pub id: Uuid,
+    #[schema(value_type = Uuid)]
+    pub id: ImportId,
     /// State: receiving, received, planning, planned, running, paused, completed, aborted, refused or cancelled.
     #[schema(value_type = String)]
     pub state: ImportState,
@@ -43,12 +44,14 @@ pub struct ImportView {
     pub problem: Option<String>,
     /// The import whose failed records it brought again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mends: Option<Uuid>,
+    #[schema(value_type = Option<Uuid>)]
+    pub mends: Option<ImportId>,
     /// Outcomes so far: total, pending, inserted, updated, skipped, failed. They add up at every moment.
     #[schema(value_type = Object)]
     pub counts: Counts,
     /// Chunks by state.
-    #[schema(value_type = Object)]
+    #[serde(default)]
+    #[schema(value_type = Object, required = true)]
     pub chunks: ChunkCounts,
     /// Why it was refused or aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,12 +71,15 @@ pub struct ImportView {
     pub started_at: Option<DateTime<Utc>>,
     /// When it reached its end.
     pub completed_at: Option<DateTime<Utc>>,
+    // Left out where there is no server: commands print imports too.
     /// Where its parts are.
+    #[serde(default, skip_serializing_if = "ImportLinks::are_left_out")]
+    #[schema(required = true)]
     pub links: ImportLinks,
 }
 
 /// Addresses of an import's parts.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportLinks {
     /// The import.
     #[serde(rename = "self")]
@@ -98,6 +104,12 @@ pub struct ImportLinks {
     pub plan: Option<String>,
 }
 
+impl ImportLinks {
+    fn are_left_out(&self) -> bool {
+        self.own.is_empty()
+    }
+}
+
 impl ImportView {
     /// The view of an import, its links beginning with `base`.
     pub fn new(report: ImportReport, base: &str) -> Self {
@@ -114,7 +126,7 @@ impl ImportView {
             own,
         };
         Self {
-            id: report.id.get(),
+            id: report.id,
             state: report.state,
             filename: report.filename,
             encoding: report.encoding,
@@ -122,7 +134,7 @@ impl ImportView {
             // The resolved ids are not part of the response.
             options: ImportOptions { enrolment: None, ..report.options },
             problem,
-            mends: report.mends.map(ImportId::get),
+            mends: report.mends,
             counts: report.counts,
             chunks: report.chunks,
             error: report.error,
@@ -147,7 +159,8 @@ pub struct ImportList {
     /// The imports.
     pub imports: Vec<ImportView>,
     /// What to give as `after` for the next page; null on the last.
-    pub next: Option<Uuid>,
+    #[schema(value_type = Option<Uuid>)]
+    pub next: Option<ImportId>,
     /// Address of the next page; null on the last.
     pub next_link: Option<String>,
 }
@@ -208,7 +221,7 @@ pub struct ImportDetails {
 }
 
 /// An import and those that brought its failed records again, shown as one.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyView {
     /// The first import.
     pub root: Uuid,
@@ -225,7 +238,7 @@ pub struct FamilyView {
 }
 
 /// An import of a family.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemberView {
     /// Id.
     pub id: Uuid,

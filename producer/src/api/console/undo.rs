@@ -44,7 +44,7 @@ pub(super) async fn open(
 ) -> Result<Response, ConsoleError> {
     let (caller, import) = (filled.visit.caller(), import(&id)?);
     let (_, Json(opened)) = undo::create(State(state), caller, Id(import), Params::none()).await?;
-    Ok(Redirect::to(&address(ImportId::new(opened.import.id))).into_response())
+    Ok(Redirect::to(&address(opened.import.id)).into_response())
 }
 
 fn import(id: &str) -> Result<ImportId, ApiError> {
