@@ -4,7 +4,7 @@ mod moves;
 
 use serde::{Deserialize, Serialize};
 
-pub use moves::{CHUNK_MOVES, IMPORT_MOVES, Move};
+pub use moves::{CHUNK_MOVES, ChunkStep, IMPORT_MOVES, ImportStep, Move, Step};
 
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {

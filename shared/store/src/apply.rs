@@ -14,7 +14,7 @@ use std::time::Duration;
 use muster_domain::chunk::SecretKey;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
-use muster_domain::import::ChunkState;
+use muster_domain::import::{ChunkState, ChunkStep};
 use muster_domain::options::{ImportOptions, NewerOptions};
 use muster_domain::outcome::OutcomeSheet;
 use muster_domain::planned::PlanUse;
@@ -346,6 +346,8 @@ pub struct Later<'a> {
     pub spends: bool,
 }
 
+const DEFER: ChunkStep = ChunkStep::of("defer", ChunkState::Dispatched, ChunkState::Retryable);
+
 /// Ends this worker's attempt without an outcome: the chunk may be dispatched again after a while. False for a chunk that is
 /// with the workers no more.
 pub async fn defer(
@@ -360,18 +362,20 @@ pub async fn defer(
     fault::point(Point::Defer)?;
     let moved = sqlx::query!(
         "update chunks
-            set state = 'retryable', due_at = now() + make_interval(secs => $3), leased_until = null, problem = $4,
+            set state = $7, due_at = now() + make_interval(secs => $3), leased_until = null, problem = $4,
                 problem_at = now(), problem_since = case when $6 then now() else coalesce(problem_since, now()) end,
                 begun = array_remove(begun, $2),
                 attempts = attempts + case when $5 then 1 else 0 end,
                 deferrals = deferrals + case when $5 then 0 else 1 end
-          where id = $1 and state = 'dispatched'",
+          where id = $1 and state = any($8)",
         chunk.get(),
         worker,
         later.delay.as_secs_f64(),
         later.problem,
         later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
         fault::mutant(Mutant::TroubleBeginsAnew),
+        DEFER.to(),
+        &DEFER.from(),
     )
     .execute(connection)
     .await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::audit::Did;
 use super::convert::wide;
-use super::lifecycle::{cancel_import, noted};
+use super::lifecycle::{PROCEED, cancel_import, noted};
 use super::{Store, StoreError};
 
 /// A job.
@@ -195,9 +195,15 @@ pub async fn proceed(store: &Store, tenant: TenantId, id: i64, by: &str) -> Resu
             return Ok(Moved::Refused(state));
         }
     }
-    sqlx::query!("update imports set state = 'running', started_at = now() where id = $1", import.get())
-        .execute(&mut *transaction)
-        .await?;
+    let moved = sqlx::query!(
+        "update imports set state = $2, started_at = now() where id = $1 and state = any($3)",
+        import.get(),
+        PROCEED.to(),
+        &PROCEED.from(),
+    )
+    .execute(&mut *transaction)
+    .await?;
+    super::one_moved(moved.rows_affected(), "an import")?;
     noted(&mut transaction, store, tenant, import, Did::ImportProceed, 1).await?;
     sqlx::query!(
         "update bulk_jobs set process_requested_at = now(), proceeded_by = $2 where id = $1",

@@ -7,7 +7,7 @@ mod channels;
 use muster_domain::dispatch::LaneHead;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
-use muster_domain::import::ImportState;
+use muster_domain::import::{ImportState, ImportStep};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -405,6 +405,9 @@ pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> 
     Ok(completed)
 }
 
+const PLANNED: ImportStep = ImportStep::of("complete", ImportState::Planning, ImportState::Planned);
+const COMPLETED: ImportStep = ImportStep::of("complete", ImportState::Running, ImportState::Completed);
+
 async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
     // Whoever opens chunks holds this lock. It is taken in a statement of its own: one that waits for a lock and looks for
@@ -425,14 +428,18 @@ async fn complete(store: &Store, import: Uuid) -> Result<bool, StoreError> {
     }
     let now = sqlx::query_scalar!(
         "update imports
-            set state = case state when 'planning' then 'planned' else 'completed' end,
-                completed_at = case when state <> 'planning' then now() end,
-                planned_at   = case state when 'planning' then now() else planned_at end
-          where id = $1 and state in ('planning', 'running', 'paused')
+            set state        = case when state = any($2) then $3 else $5 end,
+                completed_at = case when state = any($4) then now() end,
+                planned_at   = case when state = any($2) then now() else planned_at end
+          where id = $1 and (state = any($2) or state = any($4))
             and not exists (select from chunks c
                              where c.import_id = $1 and c.state in ('staged', 'dispatched', 'retryable'))
         returning state",
         import,
+        &PLANNED.from(),
+        PLANNED.to(),
+        &COMPLETED.from(),
+        COMPLETED.to(),
     )
     .fetch_optional(&mut *transaction)
     .await?;

@@ -10,6 +10,7 @@ use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::field::Field;
 use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::{ChunkState, ChunkStep};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Outcome, Verdict};
 use muster_domain::receive::Issue;
@@ -96,6 +97,8 @@ pub(super) async fn drop_keys(connection: &mut PgConnection, import: Uuid) -> Re
     Ok(())
 }
 
+const ALL_REPEAT: ChunkStep = ChunkStep::of("receive", ChunkState::Staged, ChunkState::Applied);
+
 /// The same within the next chunk after one that may have such records. `None` if there is none left.
 async fn fail_in_next(
     connection: &mut PgConnection,
@@ -135,19 +138,22 @@ async fn fail_in_next(
     write_issues(connection, import, &issues).await?;
     if failed > 0 {
         let counts = sheet.counts();
-        sqlx::query!(
+        let moved = sqlx::query!(
             "update chunks
-                set state = case when $2::int = 0 then 'applied' else state end, pending = $2, failed = $3, outcomes = $4,
+                set state = case when $2::int = 0 then $6 else state end, pending = $2, failed = $3, outcomes = $4,
                     applied_at = case when $2::int = 0 and not $5 then now() end
-              where id = $1",
+              where id = $1 and state = any($7)",
             row.id,
             small(counts.pending)?,
             small(counts.failed)?,
             &sheet.encode()[..],
             mutant(Mutant::StagedWithoutEnd),
+            ALL_REPEAT.to(),
+            &ALL_REPEAT.from(),
         )
         .execute(connection)
         .await?;
+        super::one_moved(moved.rows_affected(), "a chunk")?;
     }
     Ok(Some((row.id, failed)))
 }

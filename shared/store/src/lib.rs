@@ -105,6 +105,14 @@ pub async fn savepoint<'t>(transaction: &'t mut Transaction<'_>) -> Result<Trans
     Ok(sqlx::Connection::begin(&mut **transaction).await?)
 }
 
+/// Checks that a row which is locked in its state was moved on.
+fn one_moved(rows: u64, what: &str) -> Result<(), StoreError> {
+    match rows {
+        1 => Ok(()),
+        rows => Err(StoreError::Program(format!("{what} was to be moved on, and {rows} were"))),
+    }
+}
+
 /// The trace that a new import belongs to: that of the work which makes it.
 fn trace_of_work() -> Option<String> {
     let current = muster_runtime::telemetry::traces::carried();

@@ -4,7 +4,7 @@ mod retry;
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
-use muster_domain::import::ImportState;
+use muster_domain::import::{ChunkState, ChunkStep, ImportState, ImportStep};
 use muster_domain::planned::{OnDrift, PlanUse};
 use sqlx::postgres::PgConnection;
 
@@ -14,6 +14,17 @@ use super::audit::{self, Did, Entry};
 use super::dispatch::write_final_counts;
 use super::undo::{self, Refusal};
 use super::{Store, StoreError, Transaction, plans};
+
+pub(super) const PROCEED: ImportStep = ImportStep::of("proceed", ImportState::Received, ImportState::Running);
+const APPLY_PLAN: ImportStep = ImportStep::of("proceed", ImportState::Planned, ImportState::Running);
+const PLAN: ImportStep = ImportStep::of("plan", ImportState::Planned, ImportState::Planning);
+const PAUSE: ImportStep = ImportStep::of("pause", ImportState::Running, ImportState::Paused);
+const RESUME: ImportStep = ImportStep::of("resume", ImportState::Paused, ImportState::Running);
+const RESUME_CANCELLED: ImportStep = ImportStep::of("resume", ImportState::Cancelled, ImportState::Running);
+const PLAN_CANCELLED: ImportStep = ImportStep::of("resume", ImportState::Cancelled, ImportState::Planning);
+const STAGE_CANCELLED: ChunkStep = ChunkStep::of("resume", ChunkState::Cancelled, ChunkState::Staged);
+const CANCEL: ImportStep = ImportStep::of("cancel", ImportState::Running, ImportState::Cancelled);
+const CANCEL_CHUNKS: ChunkStep = ChunkStep::of("cancel", ChunkState::Staged, ChunkState::Cancelled);
 
 /// The result of a requested transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +44,11 @@ pub enum Transition {
 pub async fn proceed(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
-        "update imports set state = 'running', started_at = now() where id = $1 and tenant_id = $2 and state = 'received'",
+        "update imports set state = $3, started_at = now() where id = $1 and tenant_id = $2 and state = any($4)",
         import.get(),
         tenant.get(),
+        PROCEED.to(),
+        &PROCEED.from(),
     )
     .execute(&mut *transaction)
     .await?
@@ -81,18 +94,20 @@ async fn apply_plan(
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
-            set state = 'running', plan = $3, started_at = now()
-          where id = $1 and tenant_id = $2 and state = 'planned'",
+            set state = $4, plan = $3, started_at = now()
+          where id = $1 and tenant_id = $2 and state = any($5)",
         import.get(),
         tenant.get(),
         plan.as_str(),
+        APPLY_PLAN.to(),
+        &APPLY_PLAN.from(),
     )
     .execute(&mut *transaction)
     .await?
     .rows_affected();
     if moved == 1 {
         plans::settle_group(&mut transaction, import, true).await?;
-        plans::stage_planned(&mut transaction, import).await?;
+        plans::stage_planned(&mut transaction, import, plans::PROCEED).await?;
         plans::clear_keys(&mut transaction, import).await?;
     }
     noted(&mut transaction, store, tenant, import, Did::ImportProceed, moved).await?;
@@ -105,10 +120,12 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<T
     let mut transaction = store.pool().begin().await?;
     let moved = sqlx::query!(
         "update imports
-            set state = 'planning', planned_at = null
-          where id = $1 and tenant_id = $2 and state = 'planned'",
+            set state = $3, planned_at = null
+          where id = $1 and tenant_id = $2 and state = any($4)",
         import.get(),
         tenant.get(),
+        PLAN.to(),
+        &PLAN.from(),
     )
     .execute(&mut *transaction)
     .await?
@@ -116,7 +133,7 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<T
     if moved == 1 {
         plans::settle_group(&mut transaction, import, false).await?;
         plans::forget(&mut transaction, import).await?;
-        plans::stage_planned(&mut transaction, import).await?;
+        plans::stage_planned(&mut transaction, import, plans::PLAN_ANEW).await?;
     }
     noted(&mut transaction, store, tenant, import, Did::ImportPlan, moved).await?;
     commit(store, transaction).await?;
@@ -126,17 +143,29 @@ pub async fn plan(store: &Store, tenant: TenantId, import: ImportId) -> Result<T
 /// Stops dispatching. Chunks with the workers are still applied.
 pub async fn pause(store: &Store, tenant: TenantId, import: ImportId) -> Result<Transition, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let moved = sqlx::query!(
-        "update imports set state = 'paused' where id = $1 and tenant_id = $2 and state = 'running'",
-        import.get(),
-        tenant.get(),
-    )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    let moved = make(&mut transaction, tenant, import, PAUSE).await?;
     noted(&mut transaction, store, tenant, import, Did::ImportPause, moved).await?;
     commit(store, transaction).await?;
     settle(store, tenant, import, moved, &[ImportState::Paused]).await
+}
+
+/// Makes a step that changes nothing beside the state. Returns the number of imports: 0 or 1.
+async fn make(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    step: ImportStep,
+) -> Result<u64, StoreError> {
+    let moved = sqlx::query!(
+        "update imports set state = $3 where id = $1 and tenant_id = $2 and state = any($4)",
+        import.get(),
+        tenant.get(),
+        step.to(),
+        &step.from(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected())
 }
 
 /// Goes on after a pause, or where a cancelled import stopped: what was skipped because of that becomes pending again. Cancelled chunks
@@ -168,14 +197,7 @@ pub async fn resume_from(
 /// Goes on after a pause: 0 for an import in another state.
 async fn resume_paused(store: &Store, tenant: TenantId, import: ImportId) -> Result<u64, StoreError> {
     let mut transaction = store.pool().begin().await?;
-    let moved = sqlx::query!(
-        "update imports set state = 'running' where id = $1 and tenant_id = $2 and state = 'paused'",
-        import.get(),
-        tenant.get(),
-    )
-    .execute(&mut *transaction)
-    .await?
-    .rows_affected();
+    let moved = make(&mut transaction, tenant, import, RESUME).await?;
     noted(&mut transaction, store, tenant, import, Did::ImportResume, moved).await?;
     commit(store, transaction).await?;
     Ok(moved)
@@ -208,11 +230,14 @@ async fn resume_cancelled(
     stage_cancelled_chunks(&mut transaction, import).await?;
     let moved = sqlx::query!(
         "update imports
-            set state        = case plan when 'make' then 'planning' else 'running' end,
+            set state        = case plan when 'make' then $2 else $3 end,
                 started_at   = case plan when 'make' then null else coalesce(started_at, now()) end,
                 completed_at = null, final_counts = null, final_chunks = null, planned_at = case plan when 'make' then null else planned_at end
-          where id = $1 and state = 'cancelled'",
+          where id = $1 and state = any($4)",
         import.get(),
+        PLAN_CANCELLED.to(),
+        RESUME_CANCELLED.to(),
+        &RESUME_CANCELLED.from(),
     )
     .execute(&mut *transaction)
     .await?
@@ -248,17 +273,20 @@ async fn stage_cancelled_chunks(connection: &mut PgConnection, import: ImportId)
             let sheet =
                 super::convert::read_sheet(ChunkId::new(chunk.id), chunk.records, chunk.outcomes.as_deref())?;
             let pending = super::convert::small(sheet.counts().pending)?;
-            sqlx::query!(
+            let moved = sqlx::query!(
                 "update chunks
-                    set state = 'staged', attempts = 0, deferrals = 0, begun = '{}',
+                    set state = $3, attempts = 0, deferrals = 0, begun = '{}',
                         problem = null, problem_at = null, problem_since = null,
                         pending = $2, skipped = skipped - $2
-                  where id = $1 and state = 'cancelled'",
+                  where id = $1 and state = any($4)",
                 chunk.id,
                 pending,
+                STAGE_CANCELLED.to(),
+                &STAGE_CANCELLED.from(),
             )
             .execute(&mut *connection)
             .await?;
+            super::one_moved(moved.rows_affected(), "a chunk")?;
         }
     }
 }
@@ -299,26 +327,29 @@ async fn cancel_import_from(
     import: ImportId,
     from: &[ImportState],
 ) -> Result<u64, StoreError> {
-    let from: Vec<&str> = from.iter().map(|state| state.as_str()).collect();
+    let from = from.iter().filter(|state| CANCEL.leaves(**state));
+    let from: Vec<&str> = from.map(|state| state.as_str()).collect();
     let cancelled: Option<Option<String>> = sqlx::query_scalar(
         "update imports
-            set state = 'cancelled', completed_at = now()
-          where id = $1 and tenant_id = $2 and state in ('received', 'planning', 'planned', 'running', 'paused')
-            and state = any($3)
+            set state = $4, completed_at = now()
+          where id = $1 and tenant_id = $2 and state = any($3)
         returning plan",
     )
     .bind(import.get())
     .bind(tenant.get())
     .bind(from)
+    .bind(CANCEL.to())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(plan) = cancelled else { return Ok(0) };
     sqlx::query!(
         "update chunks
-            set state = 'cancelled', skipped = skipped + pending, pending = 0, leased_until = null, due_at = null,
+            set state = $2, skipped = skipped + pending, pending = 0, leased_until = null, due_at = null,
                 applied_at = case state when 'planned' then null else applied_at end
-          where import_id = $1 and state in ('staged', 'dispatched', 'retryable', 'planned')",
+          where import_id = $1 and state = any($3)",
         import.get(),
+        CANCEL_CHUNKS.to(),
+        &CANCEL_CHUNKS.from(),
     )
     .execute(&mut *connection)
     .await?;

@@ -28,6 +28,7 @@ pub use undo::{Undoing, met_by_undo};
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
+use muster_domain::import::{ChunkState, ChunkStep};
 use muster_domain::options::Enrolment;
 use muster_domain::outcome::{Counts, Outcome};
 use muster_domain::planned::{KeptKeys, Known, Maker, PlannedChunk, PlannedRecord, Sums};
@@ -291,6 +292,8 @@ impl NewRow {
     }
 }
 
+const FORESEE: ChunkStep = ChunkStep::of("foresee", ChunkState::Dispatched, ChunkState::Planned);
+
 /// Writes the plan of a chunk and moves the chunk.
 async fn insert(
     connection: &mut PgConnection,
@@ -303,9 +306,9 @@ async fn insert(
     sqlx::query_scalar!(
         "with moved as (
              update chunks
-                set state = 'planned', applied_at = now(), leased_until = null, begun = '{}', attempts = 0, deferrals = 0,
+                set state = $12, applied_at = now(), leased_until = null, begun = '{}', attempts = 0, deferrals = 0,
                     problem = null, problem_at = null, problem_since = null
-              where id = $1 and state = 'dispatched'
+              where id = $1 and state = any($13)
              returning id, import_id, tenant_id
          )
          insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions, keys,
@@ -323,6 +326,8 @@ async fn insert(
         &new.met.1,
         keys,
         records,
+        FORESEE.to(),
+        &FORESEE.from(),
     )
     .fetch_optional(connection)
     .await?
@@ -420,13 +425,23 @@ pub async fn made(
     Ok(makers.iter().filter_map(inserted).collect())
 }
 
+/// The import's plan is applied, or it is planned anew.
+pub(super) const PROCEED: ChunkStep = ChunkStep::of("proceed", ChunkState::Planned, ChunkState::Staged);
+pub(super) const PLAN_ANEW: ChunkStep = ChunkStep::of("plan", ChunkState::Planned, ChunkState::Staged);
+
 /// Chunks of an import that were planned may be dispatched again.
-pub(super) async fn stage_planned(connection: &mut PgConnection, import: ImportId) -> Result<(), StoreError> {
+pub(super) async fn stage_planned(
+    connection: &mut PgConnection,
+    import: ImportId,
+    step: ChunkStep,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "update chunks
-            set state = 'staged', applied_at = null, sent_at = null
-          where import_id = $1 and state = 'planned'",
+            set state = $2, applied_at = null, sent_at = null
+          where import_id = $1 and state = any($3)",
         import.get(),
+        step.to(),
+        &step.from(),
     )
     .execute(connection)
     .await?;

@@ -9,7 +9,7 @@ use muster_domain::chunk::SealedChunk;
 use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ImportId;
-use muster_domain::import::ImportState;
+use muster_domain::import::{ImportState, ImportStep};
 use muster_domain::options::{Duplicates, ImportOptions, OnInvalid, Start};
 use muster_domain::parse::TextEncoding;
 use muster_domain::receive::{Issue, NewImport, Received};
@@ -17,6 +17,7 @@ use sqlx::postgres::PgConnection;
 
 use super::convert::{small, wide};
 use super::quota::{self, TenantLimits};
+use super::receiving::REFUSE;
 use super::{Store, StoreError, duplicates, plans};
 
 /// How receiving ended.
@@ -164,6 +165,10 @@ async fn wait_for_disk(connection: &mut PgConnection) -> Result<(), StoreError> 
     Ok(())
 }
 
+const RUN: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Running);
+const WAIT: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Received);
+const PLAN: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Planning);
+
 /// The guarded move. Returns the new state.
 async fn move_on(
     connection: &mut PgConnection,
@@ -173,12 +178,13 @@ async fn move_on(
     invalid: u64,
 ) -> Result<ImportState, StoreError> {
     let refused = options.on_invalid == OnInvalid::Refuse && invalid > 0;
-    let state = match (refused, options.start) {
-        (true, _) => ImportState::Refused,
-        (false, Start::Auto) => ImportState::Running,
-        (false, Start::Manual) => ImportState::Received,
-        (false, Start::Plan) => ImportState::Planning,
+    let step = match (refused, options.start) {
+        (true, _) => REFUSE,
+        (false, Start::Auto) => RUN,
+        (false, Start::Manual) => WAIT,
+        (false, Start::Plan) => PLAN,
     };
+    let state = step.target();
     // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
     let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
     let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
@@ -195,9 +201,9 @@ async fn move_on(
                   received_at = now(),
                   started_at = case when $2 = 'running' then now() end,
                   plan = case when $2 = 'planning' then 'make' end
-            where id = $1 and state = 'receiving'",
+            where id = $1 and state = any($11)",
         import.get(),
-        state.as_str(),
+        step.to(),
         wide(received.total),
         wide(received.bytes),
         &received.digest[..],
@@ -206,12 +212,11 @@ async fn move_on(
         (received.encoding != TextEncoding::Utf8).then_some(received.encoding.as_str()),
         reading,
         received.mends.map(ImportId::get),
+        &step.from(),
     )
     .execute(&mut *connection)
     .await?;
-    if moved.rows_affected() != 1 {
-        return Err(StoreError::Program(format!("import {import} left its state though it is locked")));
-    }
+    super::one_moved(moved.rows_affected(), "an import")?;
     if refused {
         let error = FileError::new(
             muster_domain::error::ErrorCode::InvalidRecords,

@@ -12,7 +12,7 @@ use muster_domain::chunk::SealedChunk;
 use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
-use muster_domain::import::ImportState;
+use muster_domain::import::{ImportState, ImportStep};
 use muster_domain::outcome::{OutcomeSheet, Verdict};
 use muster_domain::receive::{Allowance, NewImport};
 use sqlx::PgExecutor;
@@ -160,22 +160,38 @@ async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Op
     Ok(None)
 }
 
+pub(super) const REFUSE: ImportStep = ImportStep::of("refuse", ImportState::Receiving, ImportState::Refused);
+const ABORT: ImportStep = ImportStep::of("abort", ImportState::Receiving, ImportState::Aborted);
+
+/// Ends an import that is being received and whose row is locked. Nothing staged is kept of it, nor the key of its secrets.
+async fn end(
+    connection: &mut PgConnection,
+    import: Uuid,
+    step: ImportStep,
+    error: &FileError,
+) -> Result<(), StoreError> {
+    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
+    let moved = sqlx::query!(
+        "update imports
+            set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
+          where id = $1 and state = any($4)",
+        import,
+        step.to(),
+        error,
+        &step.from(),
+    )
+    .execute(connection)
+    .await?;
+    super::one_moved(moved.rows_affected(), "an import")
+}
+
 /// Aborts an import whose receiver is gone. Its row is locked, and it is being received.
 async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
     let error = FileError::new(
         muster_domain::error::ErrorCode::UploadIncomplete,
         "the receiver stopped before the upload was complete",
     );
-    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
-    sqlx::query!(
-        "update imports
-            set state = 'aborted', error = $2, completed_at = now(), total = 0, secret_key = null
-          where id = $1 and state = 'receiving'",
-        import,
-        error,
-    )
-    .execute(&mut *connection)
-    .await?;
+    end(connection, import, ABORT, &error).await?;
     discard_staged(connection, import).await
 }
 
@@ -273,7 +289,6 @@ pub async fn discard(
     state: ImportState,
     error: &FileError,
 ) -> Result<ImportState, StoreError> {
-    let error = serde_json::to_value(error).map_err(|error| StoreError::Program(error.to_string()))?;
     let mut transaction = store.pool().begin().await?;
     // Locked first: a receipt that is being committed is waited for, and then seen.
     let now = sqlx::query_scalar!("select state from imports where id = $1 for no key update", import.get())
@@ -282,19 +297,11 @@ pub async fn discard(
     // Gone: it was aborted long ago.
     let now = now.as_deref().unwrap_or(ImportState::Aborted.as_str());
     let now: ImportState = now.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
-    let end = match now {
+    let after = match now {
         ImportState::Receiving => {
-            sqlx::query!(
-                "update imports
-                    set state = $2, error = $3, completed_at = now(), total = 0, secret_key = null
-                  where id = $1 and state = 'receiving'",
-                import.get(),
-                state.as_str(),
-                error,
-            )
-            .execute(&mut *transaction)
-            .await?;
-            state
+            let step = if state == ImportState::Refused { REFUSE } else { ABORT };
+            end(&mut transaction, import.get(), step, error).await?;
+            step.target()
         }
         now => now,
     };
@@ -303,7 +310,7 @@ pub async fn discard(
         discard_staged(&mut transaction, import.get()).await?;
     }
     transaction.commit().await?;
-    Ok(end)
+    Ok(after)
 }
 
 async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {

@@ -1,4 +1,5 @@
-//! Every move from one state to another, as data: by which operation, when, and where the store makes it. ARCHITECTURE.md shows these tables
+//! Every move from one state to another, as data: by which operation, when, and where the store makes it. The store takes the states of its
+//! moves from here ([`Step`], `the_store_makes_its_moves_by_steps_of_the_tables`). ARCHITECTURE.md shows these tables
 //! (`the_states_of_the_documents_are_the_tables`), and the store is held against them state by state on a real database
 //! (`every_operation_moves_an_import_as_the_table_says`, `every_operation_moves_a_chunk_as_the_table_says`).
 
@@ -58,7 +59,8 @@ pub const IMPORT_MOVES: &[Move<ImportState>] = &[
     to(&[Receiving], Aborted, "abort", "the upload did not come to its end", "shared/store/src/receiving.rs"),
     to(&[Planning], Planned, "complete", "no chunk is open", "shared/store/src/dispatch.rs"),
     to(&[Planned], Planning, "plan", "the import is planned again", "shared/store/src/lifecycle.rs"),
-    to(&[Received, Planned], Running, "proceed", "", "shared/store/src/lifecycle.rs"),
+    to(&[Received], Running, "proceed", "", "shared/store/src/lifecycle.rs"),
+    to(&[Planned], Running, "proceed", "its plan is applied", "shared/store/src/lifecycle.rs"),
     to(&[Running], Paused, "pause", "", "shared/store/src/lifecycle.rs"),
     to(&[Paused], Running, "resume", "", "shared/store/src/lifecycle.rs"),
     to(
@@ -83,7 +85,7 @@ pub const IMPORT_MOVES: &[Move<ImportState>] = &[
         "shared/store/src/lifecycle.rs",
     ),
     to(&[Running, Paused], Completed, "complete", "no chunk is open", "shared/store/src/dispatch.rs"),
-    to(&[Completed], Running, "retry", "a chunk was opened again", "shared/store/src/lifecycle.rs"),
+    to(&[Completed], Running, "retry", "a chunk was opened again", "shared/store/src/lifecycle/retry.rs"),
 ];
 
 /// The moves of chunks.
@@ -157,7 +159,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Dead,
         "end_dead",
         "its attempts are spent, or its records cannot be read",
-        "shared/store/src/apply.rs",
+        "shared/store/src/apply/dead.rs",
     ),
     to(&[ChunkState::Planned], ChunkState::Staged, "proceed", "", "shared/store/src/plans.rs"),
     to(
@@ -186,10 +188,97 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Staged,
         "retry",
         "it has failed records",
-        "shared/store/src/lifecycle.rs",
+        "shared/store/src/lifecycle/retry.rs",
     ),
     to(&[ChunkState::Cancelled], ChunkState::Staged, "resume", "", "shared/store/src/lifecycle.rs"),
 ];
+
+/// A move that the table has, for the store to make: its SQL takes the states from here, so a row of the table changes what it does.
+///
+/// ```
+/// use muster_domain::import::{ImportState, ImportStep};
+///
+/// const PAUSE: ImportStep = ImportStep::of("pause", ImportState::Running, ImportState::Paused);
+/// assert_eq!((PAUSE.from(), PAUSE.to()), (vec!["running".to_owned()], "paused"));
+/// ```
+///
+/// One that the table lacks does not compile:
+///
+/// ```compile_fail
+/// use muster_domain::import::{ImportState, ImportStep};
+///
+/// const AGAIN: ImportStep = ImportStep::of("resume", ImportState::Refused, ImportState::Running);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Step<S: 'static> {
+    from: &'static [S],
+    to: S,
+}
+
+/// A step of an import.
+pub type ImportStep = Step<ImportState>;
+/// A step of a chunk.
+pub type ChunkStep = Step<ChunkState>;
+
+macro_rules! step {
+    ($state:ident, $moves:ident) => {
+        impl Step<$state> {
+            /// The move of this operation that leads from this state to that one, with all states from which it leads there. For
+            /// constants: where the table has no such move they do not compile.
+            #[allow(clippy::panic, reason = "a constant cannot be without its move")]
+            pub const fn of(by: &str, from: $state, to: $state) -> Self {
+                let mut at = 0;
+                while at < $moves.len() {
+                    let one = &$moves[at];
+                    if same(one.by, by) && one.to as u8 == to as u8 {
+                        let mut place = 0;
+                        while place < one.from.len() {
+                            if one.from[place] as u8 == from as u8 {
+                                return Self { from: one.from, to };
+                            }
+                            place += 1;
+                        }
+                    }
+                    at += 1;
+                }
+                panic!("the table of moves has no such move");
+            }
+
+            /// The states that it leads from, as the store writes them.
+            pub fn from(self) -> Vec<String> {
+                self.from.iter().map(|state| state.as_str().to_owned()).collect()
+            }
+
+            /// The state that it leads to, as the store writes it.
+            pub fn to(self) -> &'static str {
+                self.to.as_str()
+            }
+
+            /// The state that it leads to.
+            pub const fn target(self) -> $state {
+                self.to
+            }
+
+            /// Whether it leads from this state.
+            pub fn leaves(self, state: $state) -> bool {
+                self.from.contains(&state)
+            }
+        }
+    };
+}
+
+step!(ImportState, IMPORT_MOVES);
+step!(ChunkState, CHUNK_MOVES);
+
+/// Whether two texts are the same, for constants.
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
 
 impl ImportState {
     /// The states to which this operation moves an import that is in this one; none where it leaves it alone.
@@ -213,6 +302,20 @@ fn targets<S: Copy + PartialEq>(moves: &[Move<S>], from: S, operation: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_has_the_states_of_its_row() {
+        const CANCEL: ImportStep = ImportStep::of("cancel", Running, Cancelled);
+        assert_eq!(CANCEL.from(), ["received", "planning", "planned", "running", "paused"]);
+        assert_eq!((CANCEL.to(), CANCEL.target()), ("cancelled", Cancelled));
+        assert!(CANCEL.leaves(Paused) && !CANCEL.leaves(Completed));
+        // Two rows of one operation lead to one state.
+        const RESUME: ImportStep = ImportStep::of("resume", Cancelled, Running);
+        assert_eq!(RESUME.from(), ["cancelled"]);
+        const RETRY: ChunkStep = ChunkStep::of("retry", ChunkState::Dead, ChunkState::Staged);
+        assert_eq!(RETRY.from(), ["applied", "dead"]);
+        assert!(same("plan", "plan") && !same("plan", "planned") && !same("plan", "plum"));
+    }
 
     #[test]
     fn every_state_can_be_reached_and_only_ends_lead_nowhere() {

@@ -4,6 +4,7 @@ use muster_domain::chunk::decode;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId};
+use muster_domain::import::{ChunkState, ChunkStep};
 use muster_domain::outcome::{Outcome, OutcomeSheet, Verdict};
 use muster_domain::receive::Issue;
 use muster_domain::record::{Secrets, source_json};
@@ -13,6 +14,8 @@ use uuid::Uuid;
 use crate::convert::read_sheet;
 use crate::issues::write_issues;
 use crate::{Store, StoreError};
+
+const END_DEAD: ChunkStep = ChunkStep::of("end_dead", ChunkState::Dispatched, ChunkState::Dead);
 
 /// Ends a chunk that cannot be applied: its pending records fail with code `chunk_dead`. False for a chunk that has ended.
 pub async fn mark_dead(store: &Store, chunk: ChunkId, problem: &str) -> Result<bool, StoreError> {
@@ -31,9 +34,10 @@ pub async fn end_dead(
     let Some(row) = sqlx::query!(
         r#"select import_id, records, pending, body, outcomes, reopened > 0 as "reopened!"
              from chunks
-            where id = $1 and state in ('staged', 'dispatched', 'retryable')
+            where id = $1 and state = any($2)
               for no key update"#,
         chunk.get(),
+        &END_DEAD.from(),
     )
     .fetch_optional(&mut *transaction)
     .await?
@@ -44,20 +48,23 @@ pub async fn end_dead(
     let mut sheet = read_sheet(chunk, row.records, row.outcomes.as_deref())?;
     write_dead_issues(&mut transaction, ImportId::new(row.import_id), chunk, &row.body, &sheet).await?;
     sheet.turn(Outcome::Pending, Verdict::FAILED);
-    sqlx::query!(
+    let moved = sqlx::query!(
         "update chunks
-            set state = 'dead', failed = failed + pending, pending = 0, outcomes = $3,
+            set state = $5, failed = failed + pending, pending = 0, outcomes = $3,
                 attempts = attempts + cardinality(array_remove(begun, $4)), begun = '{}',
                 leased_until = null, due_at = null, problem = $2,
                 problem_at = now(), problem_since = coalesce(problem_since, now())
-          where id = $1",
+          where id = $1 and state = any($6)",
         chunk.get(),
         problem,
         &sheet.encode()[..],
         worker,
+        END_DEAD.to(),
+        &END_DEAD.from(),
     )
     .execute(&mut *transaction)
     .await?;
+    crate::one_moved(moved.rows_affected(), "a chunk")?;
     fault::point(Point::Dead)?;
     transaction.commit().await?;
     if !row.reopened {

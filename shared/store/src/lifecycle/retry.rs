@@ -5,7 +5,7 @@ mod issues;
 use muster_domain::chunk::decode;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
-use muster_domain::import::ImportState;
+use muster_domain::import::{ChunkState, ChunkStep, ImportState, ImportStep};
 use muster_domain::options::Duplicates;
 use muster_domain::outcome::{Outcome, Verdict};
 use serde_json::json;
@@ -16,6 +16,9 @@ use crate::audit::{self, Did, Entry};
 use crate::convert::{numbers, read_sheet, small};
 use crate::problems::{self, Cause};
 use crate::{Store, StoreError, duplicates, undo, unreadable};
+
+const RETRY: ImportStep = ImportStep::of("retry", ImportState::Completed, ImportState::Running);
+const REOPEN: ChunkStep = ChunkStep::of("retry", ChunkState::Dead, ChunkState::Staged);
 
 /// Drives what failed once more: failed records and the records of dead chunks become pending, and the import runs again.
 /// What was inserted, updated or skipped stays as it is. With nothing to retry the import stays completed, unless it has
@@ -63,9 +66,11 @@ pub async fn retry_cause(
     } else {
         sqlx::query!(
             "update imports
-                set state = case state when 'completed' then 'running' else state end, final_counts = null, final_chunks = null, completed_at = null
+                set state = case when state = any($2) then $3 else state end, final_counts = null, final_chunks = null, completed_at = null
               where id = $1",
             import.get(),
+            &RETRY.from(),
+            RETRY.to(),
         )
         .execute(&mut *transaction)
         .await?
@@ -171,19 +176,22 @@ async fn reopen(
     if counts.pending == 0 {
         return Ok(false);
     }
-    sqlx::query!(
+    let moved = sqlx::query!(
         "update chunks
-            set state = 'staged', attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
+            set state = $5, attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
                 outcomes = $2, applied_at = null,
                 reopened = reopened + 1, pending = $3, failed = $4
-          where id = $1",
+          where id = $1 and state = any($6)",
         chunk.id,
         &sheet.encode()[..],
         small(counts.pending)?,
         small(counts.failed)?,
+        REOPEN.to(),
+        &REOPEN.from(),
     )
     .execute(&mut *connection)
     .await?;
+    crate::one_moved(moved.rows_affected(), "a chunk")?;
     // Errors of the records that are retried are deleted; those of all other records stay.
     let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
     let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
