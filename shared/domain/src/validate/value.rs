@@ -8,9 +8,9 @@ use crate::normalise::has_forbidden_char;
 use crate::record::{Patch, RawValue};
 
 /// Longest name of a person, in characters.
-pub const MAX_NAME_CHARS: usize = 256;
+pub(super) const MAX_NAME_CHARS: usize = 256;
 /// Longest text or JSON of one field, in bytes.
-pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// The value is not of the type wanted.
 pub(super) fn mismatch(wanted: &str) -> RecordError {
