@@ -7,5 +7,5 @@ create table commit_marks (
     at    timestamptz not null default clock_timestamp()
 );
 comment on table  commit_marks       is 'Transactions that were committed. Each is looked for once, if at all, when the answer to its commit was lost.';
-comment on column commit_marks.token is 'Random, drawn for the one transaction that wrote it.';
+comment on column commit_marks.token is 'Made for the one transaction that wrote it.';
 comment on column commit_marks.at    is 'When it was about to be committed. A row is deleted a quarter of an hour later.';

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use muster_domain::fault::{self, Mutant, Point};
+use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ const ASK_AGAIN: Policy = Policy { longest: Duration::from_secs(1), ..Policy::RE
 /// # Errors
 /// [`StoreError::Unknown`] where the store stayed away for too long to tell; any other error means that nothing was written.
 pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
-    let token = Uuid::new_v4();
+    let token = clock::new_id();
     let number = sqlx::query_scalar!(
         r#"insert into commit_marks (token) values ($1) returning pg_current_xact_id()::text as "number!""#,
         token,

@@ -73,7 +73,7 @@ pub(super) async fn show(
     let tenant = visit.may(Scope::ImportRead)?;
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let now = clock::now();
-    let import = read(&state.0.store, tenant, import, &state.0.bounds, now).await?;
+    let import = Box::pin(read(&state.0.store, tenant, import, &state.0.bounds, now)).await?;
     let audit = match visit.may(Scope::Ops) {
         Ok(_) => audit::page(&state.0.store, tenant, None, Some(import.report.id.get()), AUDITED).await?,
         Err(_) => Vec::new(),
@@ -124,7 +124,7 @@ async fn read(
     let (failed, progress, problems, cells) = tokio::try_join!(failed, progress, problems, cells)?;
     let held_up = async { Ok(progress::held_up(store, tenant, import, HELD_UP).await?) };
     let timeline = timeline(store, &report, now);
-    let plan = async { Ok(plan::read(store, &report).await?) };
+    let plan = plan::read(store, &report);
     let family = async {
         let family = family::of(store, tenant, import).await?;
         Ok((family, undo::undos(store, tenant, import).await?))

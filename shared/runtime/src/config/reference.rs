@@ -55,7 +55,10 @@ mod tests {
             .collect();
         assert!(offered.len() >= 4, "{offered:?}");
         for name in offered {
-            assert!(OTHER_VARIABLES.iter().any(|(other, _)| *other == name), "{name} is refused as not known");
+            assert!(
+                OTHER_VARIABLES.iter().any(|(other, _)| *other == name),
+                "{name} is refused as not known"
+            );
         }
     }
 
