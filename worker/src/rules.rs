@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use muster_domain::fault::{self, Point};
+use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{GroupId, ImportId, TenantId};
-use muster_domain::options::NewerOptions;
+use muster_domain::options::{Enrolment, NewerOptions};
 use muster_domain::rules::Rules;
 use muster_store::{Connection, StoreError, apply};
 
@@ -22,7 +22,10 @@ pub(crate) enum Known {
     Missing,
 }
 
-/// The cache. Options never change once an import is there, but for a group that its plan is to make, and tenants keep their names.
+/// The `group_id` of an enrolment in an organization alone.
+const NO_GROUP: i32 = 0;
+
+/// The cache. Options never change once an import is there, but for the number of its group, and tenants keep their names.
 #[derive(Debug, Default)]
 pub(crate) struct RulesCache(Mutex<Remembered>);
 
@@ -54,8 +57,12 @@ impl RulesCache {
             Ok(options) => Arc::new(Rules::new(options)),
             Err(newer) => return Ok(Known::Newer(newer)),
         };
-        // A group that is still to be made gets its id when the plan is applied.
-        if rules.options.enrolment.is_some_and(|place| place.group_id == GroupId::PLANNED.get()) {
+        // A group that is still to be made gets its number when the plan is applied. And a database that was restored, or a standby that
+        // had not heard everything, may have forgotten that and give the number to another group.
+        let numbered = |group| group != NO_GROUP && !fault::mutant(Mutant::RulesOutliveTheirDatabase);
+        if rules.options.enrolment.is_some_and(|Enrolment { group_id: group, .. }| {
+            group == GroupId::PLANNED.get() || numbered(group)
+        }) {
             return Ok(Known::Rules(rules));
         }
         if cache.rules.len() >= REMEMBERED {

@@ -554,19 +554,36 @@ async fn a_broker_that_is_away_is_tried_with_one_chunk() {
     pipeline.finish().await;
 }
 
+/// A message that names another import than its chunk has is forged, or older than a restored database that gives numbers away again.
+/// As a dead letter it does nothing to the chunk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_of_another_import_does_nothing_to_a_chunk() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let other = ImportId::new(clock::new_id());
+    let chunk = ChunkId::new(number(&pipeline.store, "select id from chunks").await);
+    dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap();
+    for attempts in [0, 5] {
+        let of = dispatch::dead_letter(&pipeline.store, chunk, other, attempts).await.unwrap();
+        assert_eq!(of, DeadLetterOf::Nothing);
+    }
+    assert_eq!(number(&pipeline.store, "select count(*) from chunks where state = 'dispatched'").await, 1);
+    pipeline.finish().await;
+}
+
 /// A chunk may kill each worker that as much as tries to end it, so that nobody counts its attempts. When its message becomes a dead
 /// letter, the workers that died over it are its attempts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_letter_over_which_workers_died_is_no_innocent() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     let chunk = ChunkId::new(number(&pipeline.store, "select id from chunks").await);
     dispatch::claim(&pipeline.store, &[chunk], 60.0).await.unwrap();
     sqlx::query("update chunks set begun = array[gen_random_uuid(), gen_random_uuid()], attempts = 1")
         .execute(pipeline.store.pool())
         .await
         .unwrap();
-    let of = async |attempts| dispatch::dead_letter(&pipeline.store, chunk, attempts).await.unwrap();
+    let of = async |attempts| dispatch::dead_letter(&pipeline.store, chunk, import, attempts).await.unwrap();
     assert_eq!(of(3).await, DeadLetterOf::Spent);
     assert_eq!(of(4).await, DeadLetterOf::Innocent);
     pipeline.finish().await;

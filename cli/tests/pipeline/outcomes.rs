@@ -3,13 +3,13 @@
 use futures_util::StreamExt;
 use muster_domain::error::ErrorCode;
 use muster_domain::import::ImportState;
-use muster_domain::options::{ImportOptions, OnExisting, OnInvalid, UnknownColumns};
+use muster_domain::options::{Enrolment, ImportOptions, OnExisting, OnInvalid, UnknownColumns};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::parse::Format;
 use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_producer::receive::ReceiveError;
-use muster_store::{catalog, records};
+use muster_store::{catalog, lifecycle, records};
 
 use crate::harness::{Backend, Pipeline, people};
 use crate::{on_both_queues, on_the_bundled_engine};
@@ -128,6 +128,41 @@ async fn on_existing_decides_about_users_that_exist(backend: Backend) {
         [(Outcome::Updated, None), (Outcome::Skipped, Some(Reason::Unchanged))]
     );
     assert_eq!(pipeline.users().await[0], "a@example.com|-|-|Berta|-");
+    pipeline.finish().await;
+}
+
+/// A database that was restored may give the number of a group to another one. A worker that was there before does not enrol by the
+/// number that it read then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_group_of_an_import_is_read_anew_for_each_chunk() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import("email,phone_number\nann@example.com,+85298765432\n", &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    let slug = "default".parse().unwrap();
+    let organization =
+        catalog::find_organization(pipeline.store.pool(), pipeline.tenant, &slug).await.unwrap().unwrap();
+    let enrolment = Enrolment { organization_id: organization.0.get(), group_id: 41 };
+    let options = ImportOptions { enrolment: Some(enrolment), ..ImportOptions::default() };
+    let csv = "email,phone_number\nbea@example.com,\ncai@example.com,+85298765432\n";
+    let import = pipeline.accepted(csv, &options).await;
+    assert_eq!(pipeline.ended(import).await.counts.failed, 1, "the number is Ann's");
+    for sql in [
+        "update users set phone_number = null",
+        "update imports set options = jsonb_set(options, '{enrolment,group_id}', '42') where options ? 'enrolment'",
+    ] {
+        sqlx::raw_sql(sql).execute(pipeline.store.pool()).await.unwrap();
+    }
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    assert_eq!(pipeline.ended(import).await.counts.failed, 0);
+    worker.stop().await;
+    dispatcher.stop().await;
+    let groups: Vec<(String, i32)> = sqlx::query_as(
+        "select u.email, m.group_id from memberships m join users u on u.id = m.user_id where m.group_id > 0 order by 1",
+    )
+    .fetch_all(pipeline.store.pool())
+    .await
+    .unwrap();
+    assert_eq!(groups, [("bea@example.com".to_owned(), 41), ("cai@example.com".to_owned(), 42)]);
     pipeline.finish().await;
 }
 

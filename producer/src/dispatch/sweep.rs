@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use muster_domain::fault::{self, Mutant, Point, mutant};
-use muster_domain::id::ChunkId;
+use muster_domain::id::{ChunkId, ImportId};
 use muster_queue::{DeadLetter, QueueError};
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::supervise::{Supervised, supervise};
@@ -195,7 +195,8 @@ impl Run {
         let chunk = ChunkId::new(message.headers.chunk_id);
         let (import, tenant) = (message.headers.import_id, message.headers.tenant);
         let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
-        match self.within(store::dead_letter(&self.store, chunk, attempts)).await? {
+        let letter_of = store::dead_letter(&self.store, chunk, ImportId::new(import), attempts);
+        match self.within(letter_of).await? {
             DeadLetterOf::Innocent => {
                 tracing::warn!(
                     %import, tenant, %chunk, reason,

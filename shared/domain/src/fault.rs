@@ -371,6 +371,10 @@ table! {
         ReceiptElsewhere = "receipt_elsewhere",
         /// An error of a commit is taken for its failure.
         CommitAnswerTrusted = "commit_answer_trusted",
+        /// A dead letter gives back, or ends, the chunk of its number, whatever import it names (D14).
+        LettersOfAnyImport = "letters_of_any_import",
+        /// Workers remember an import's rules when the database may have been taken back to before them.
+        RulesOutliveTheirDatabase = "rules_outlive_their_database",
         /// A commit whose answer was lost is judged by the transaction's number, which a crashed server gives away again (D3).
         CommitNumberTrusted = "commit_number_trusted",
         /// An import that was aborted keeps its idempotency key.

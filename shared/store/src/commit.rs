@@ -18,6 +18,8 @@ use crate::ErrorKind;
 
 /// How long the server is asked before the end of a transaction counts as unknown.
 const ASKED_FOR: Duration = Duration::from_secs(30);
+/// How long one question may take: a commit that waits for a standby is ended by no limit of the server.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
 /// How long a mark is kept. Longer than a commit waits for its answer, and than it is asked for afterwards.
 const MARKS_KEPT: Duration = Duration::from_secs(15 * 60);
 /// How often, while the server has not noticed yet that its client has gone.
@@ -87,7 +89,7 @@ enum Outcome {
     InProgress,
 }
 
-/// What became of it. The mark is looked for in a statement of its own, so that it sees what ended before it.
+/// What became of it. The mark is looked for in a statement of its own, which sees what ended before it.
 async fn outcome(store: &Store, committing: &Committing) -> Result<Outcome, StoreError> {
     let status = sqlx::query_scalar!("select pg_xact_status($1::text::xid8)", committing.number)
         .fetch_one(store.pool())
@@ -105,11 +107,11 @@ async fn outcome(store: &Store, committing: &Committing) -> Result<Outcome, Stor
         let committed = status.as_deref() == Some("committed");
         return Ok(if committed { Outcome::Committed } else { Outcome::NotCommitted });
     }
-    let marked = sqlx::query_scalar!(
-        r#"select exists (select from commit_marks where token = $1) as "marked!""#,
-        committing.token
-    )
-    .fetch_one(store.pool())
-    .await?;
+    // Written and not only read: so it is as durable as the server is set to make a commit, on its standbys too, before anybody is
+    // told; and a standby that still replays what it heard refuses to write, and is asked again.
+    let found =
+        sqlx::query!("update commit_marks set at = clock_timestamp() where token = $1", committing.token)
+            .execute(store.pool());
+    let marked = Store::within(ASK_WITHIN, async { Ok(found.await?.rows_affected() == 1) }).await?;
     Ok(if marked { Outcome::Committed } else { Outcome::NotCommitted })
 }
