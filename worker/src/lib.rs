@@ -2,7 +2,7 @@
 //!
 //! [`Worker::start`] begins, [`Worker::stop`] ends it; [`WorkerOptions`] says how many chunks it works on at once, when
 //! it gives a chunk up, and how long it waits for what does not answer. Each step is a module of that name:
-//! `consume`, `work`, `apply` (with `split`), `settle` (what is decided is in `settlement`). [`Ops`] is the listener of operators for a worker that is a process of its own.
+//! `consume`, `work`, `apply` (with `bisect`), `settle` (what is decided is in `settlement`). [`Ops`] is the listener of operators for a worker that is a process of its own.
 
 mod app;
 mod apply;

@@ -1,4 +1,5 @@
-//! A cache of the rules of imports and the names of their tenants, since most chunks of a worker belong to few imports.
+//! A cache of the rules of imports and of the names of their tenants, since most chunks of a worker belong to few imports. The rules
+//! themselves are [`Rules`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What all deliveries of a worker share, and one try of one of them.
+//! One try of a delivery ([`Shared::try_once`]), and what all deliveries of a worker share.
 
 use std::time::Duration;
 

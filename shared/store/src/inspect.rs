@@ -1,4 +1,4 @@
-//! Facts about the database server, for `doctor`.
+//! Facts about the database server, for `muster doctor`. (`muster inspect` looks at files.)
 
 use chrono::{DateTime, Utc};
 

@@ -8,8 +8,9 @@
 //! [`kind`](StoreError::kind) says whether trying again can help.
 //!
 //! The types that matter: [`Store`], a pool of connections, opened by [`StoreOptions`]; [`Connection`] and [`Transaction`], which most
-//! functions take; [`StoreError`]. In the order of the data's way, the modules: [`receiving`] and [`receipts`], [`dispatch`], [`apply`] with
-//! [`upsert`], [`plans`], [`undo`] with [`take_back`], [`reports`] with [`status`], [`records`] and [`problems`]; [`migrate`] has the schema.
+//! functions take; [`StoreError`]. In the order of the data's way, the modules: [`receiving`] (with the private `receipt`), [`dispatch`],
+//! [`apply`] with [`upsert`], [`plans`], [`undo`] with [`take_back`], [`reports`] with [`status`], [`records`] and [`problems`];
+//! [`receipts`] are signed documents about imports; [`migrate`] has the schema.
 //!
 //! Never put a time-out or a `select!` around these futures: a cancelled statement leaves its connection busy until the
 //! server has finished it. The limits are the server's own (see [`StoreOptions`]).

@@ -1,4 +1,5 @@
 //! Users with their profiles, many at a time: for clients that mirror them.
+//! Profiles of imports are in [`import_profiles`](crate::import_profiles).
 
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::profile::Profile;

@@ -1,4 +1,4 @@
-//! The progress of imports: how many records were settled when, the states of the chunks of each lane, and what chunks wait for.
+//! Figures of the console about imports: settled records over time, chunks by lane, stalled chunks.
 
 use chrono::{DateTime, Utc};
 use muster_domain::id::{ChunkId, ImportId, TenantId};

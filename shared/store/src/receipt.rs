@@ -17,7 +17,6 @@ use sqlx::postgres::PgConnection;
 
 use super::convert::{small, wide};
 use super::quota::{self, TenantLimits};
-use super::receiving::REFUSE;
 use super::{Store, StoreError, duplicates, plans};
 
 /// How receiving ended.
@@ -168,6 +167,7 @@ async fn wait_for_disk(connection: &mut PgConnection) -> Result<(), StoreError> 
 const RUN: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Running);
 const WAIT: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Received);
 const PLAN: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Planning);
+const REFUSE: ImportStep = ImportStep::of("receive", ImportState::Receiving, ImportState::Refused);
 
 /// The guarded move. Returns the new state.
 async fn move_on(

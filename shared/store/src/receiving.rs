@@ -160,7 +160,7 @@ async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Op
     Ok(None)
 }
 
-pub(super) const REFUSE: ImportStep = ImportStep::of("refuse", ImportState::Receiving, ImportState::Refused);
+const REFUSE: ImportStep = ImportStep::of("refuse", ImportState::Receiving, ImportState::Refused);
 const ABORT: ImportStep = ImportStep::of("abort", ImportState::Receiving, ImportState::Aborted);
 
 /// Ends an import that is being received and whose row is locked. Nothing staged is kept of it, nor the key of its secrets.

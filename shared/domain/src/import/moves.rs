@@ -55,6 +55,13 @@ pub const IMPORT_MOVES: &[Move<ImportState>] = &[
         "everything is staged, and `start=plan`",
         "shared/store/src/receipt.rs",
     ),
+    to(
+        &[Receiving],
+        Refused,
+        "receive",
+        "everything is staged, records are invalid, and `on_invalid=refuse`",
+        "shared/store/src/receipt.rs",
+    ),
     to(&[Receiving], Refused, "refuse", "the file cannot be imported", "shared/store/src/receiving.rs"),
     to(&[Receiving], Aborted, "abort", "the upload did not come to its end", "shared/store/src/receiving.rs"),
     to(&[Planning], Planned, "complete", "no chunk is open", "shared/store/src/dispatch.rs"),
