@@ -175,7 +175,7 @@ async fn operate_on_chunk(
             dispatch::take_back(store, &[chunk]).await.unwrap();
         }
         "dead_letter" => {
-            dispatch::dead_letter(store, chunk, 5).await.unwrap();
+            dispatch::dead_letter(store, chunk, import, 5).await.unwrap();
         }
         "defer" => {
             let later = Later { delay: Duration::from_secs(1), problem: "it waits", spends: false };
