@@ -10,6 +10,7 @@ use std::time::Duration;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_runtime::clock;
 use muster_runtime::retry::{Backoff, Policy};
+use sqlx::postgres::PgConnection;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ use crate::ErrorKind;
 const ASKED_FOR: Duration = Duration::from_secs(30);
 /// How long one question may take: a commit that waits for a standby is ended by no limit of the server.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
-/// How long a mark is kept. Longer than a commit waits for its answer, and than it is asked for afterwards.
+/// How long a mark is kept. Nothing bounds how long a commit waits for a standby: later, a mark that is not there proves nothing.
 const MARKS_KEPT: Duration = Duration::from_secs(15 * 60);
 /// How often, while the server has not noticed yet that its client has gone.
 const ASK_AGAIN: Policy = Policy { longest: Duration::from_secs(1), ..Policy::RECONNECT };
@@ -30,7 +31,7 @@ const ASK_AGAIN: Policy = Policy { longest: Duration::from_secs(1), ..Policy::RE
 /// # Errors
 /// [`StoreError::Unknown`] where the store stayed away for too long to tell; any other error means that nothing was written.
 pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(), StoreError> {
-    let token = clock::new_id();
+    let (token, began) = (clock::new_id(), Instant::now());
     let number = sqlx::query_scalar!(
         r#"insert into commit_marks (token) values ($1) returning pg_current_xact_id()::text as "number!""#,
         token,
@@ -42,7 +43,7 @@ pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(
         // What the server itself refuses (a constraint that is checked at the end) is not committed.
         Err(error) if error.kind() == ErrorKind::Transient && !fault::mutant(Mutant::CommitAnswerTrusted) => {
             tracing::warn!(%error, "the answer to a commit was lost; asking what became of it");
-            settle(store, &Committing { number, token }, error).await
+            settle(store, &Committing { number, token, began }, error).await
         }
         answer => answer,
     }
@@ -65,14 +66,21 @@ struct Committing {
     number: String,
     /// Its mark.
     token: Uuid,
+    /// When it was about to be marked.
+    began: Instant,
 }
 
 async fn settle(store: &Store, committing: &Committing, lost: StoreError) -> Result<(), StoreError> {
     let deadline = Instant::now() + ASKED_FOR;
     let mut backoff = Backoff::new(ASK_AGAIN);
     while Instant::now() < deadline {
-        match outcome(store, committing).await {
+        // On one connection: two of them may lead to two servers, while one takes over from the other.
+        let asked = Store::within(ASK_WITHIN, async {
+            outcome(&mut *store.pool().acquire().await?, committing).await
+        });
+        match asked.await {
             Ok(Outcome::Committed) => return Ok(()),
+            Ok(Outcome::NotCommitted) if committing.began.elapsed() > MARKS_KEPT / 2 => break,
             Ok(Outcome::NotCommitted) => return Err(lost),
             // The server has not noticed yet that the connection is gone.
             Ok(Outcome::InProgress) => {}
@@ -90,9 +98,9 @@ enum Outcome {
 }
 
 /// What became of it. The mark is looked for in a statement of its own, which sees what ended before it.
-async fn outcome(store: &Store, committing: &Committing) -> Result<Outcome, StoreError> {
+async fn outcome(connection: &mut PgConnection, committing: &Committing) -> Result<Outcome, StoreError> {
     let status = sqlx::query_scalar!("select pg_xact_status($1::text::xid8)", committing.number)
-        .fetch_one(store.pool())
+        .fetch_one(&mut *connection)
         .await
         .map_err(StoreError::from);
     let status = match status {
@@ -109,9 +117,9 @@ async fn outcome(store: &Store, committing: &Committing) -> Result<Outcome, Stor
     }
     // Written and not only read: so it is as durable as the server is set to make a commit, on its standbys too, before anybody is
     // told; and a standby that still replays what it heard refuses to write, and is asked again.
-    let found =
+    let marked =
         sqlx::query!("update commit_marks set at = clock_timestamp() where token = $1", committing.token)
-            .execute(store.pool());
-    let marked = Store::within(ASK_WITHIN, async { Ok(found.await?.rows_affected() == 1) }).await?;
-    Ok(if marked { Outcome::Committed } else { Outcome::NotCommitted })
+            .execute(connection)
+            .await?;
+    Ok(if marked.rows_affected() == 1 { Outcome::Committed } else { Outcome::NotCommitted })
 }
