@@ -7,7 +7,7 @@ use muster_runtime::clock;
 use muster_store::{overview, tenants};
 use serde_json::{Value, json};
 
-use super::{Browser, encoded, import, state};
+use super::{Browser, Shown, encoded, import, state};
 use crate::harness::{Server, accepted, token};
 
 const FILE: &str = "email\nmario.rossi@example.com\nanna@\n";
@@ -134,13 +134,18 @@ async fn what_a_page_of_one_tenant_sends_does_nothing_in_another() {
     let other = other(&server, "globex", "Globex").await;
     let browser = operator(&server, &[Scope::Ops]).await;
     // Two windows of one session: the form of the first is of its own tenant.
-    let ours = browser.get("/console").await.form().to_owned();
+    let first = browser.get("/console").await;
+    let ours = first.form().to_owned();
     let refused = browser.send("/console/tenants", &[("tenant", "globex")], None).await;
     assert!(refused.status == 403 && refused.body.contains("Nothing was done"), "{}", refused.body);
     opened(&browser, "globex").await;
     let page = browser.get("/console").await;
     let theirs = page.form().to_owned();
-    assert!(theirs != ours && page.body.contains(&format!("data-tenant=\"{}\"", other.tenant.id.get())));
+    // An open window loads itself anew where what it asks for is of another tenant, or of another session.
+    let back = browser.get("/console/imports").await;
+    assert!(theirs != ours && mark(&page) != mark(&first) && mark(&page) == mark(&back));
+    let anew = Browser::signed_in(&server, &server.token).await.get("/console").await;
+    assert!(mark(&anew) != mark(&first) && mark(&anew) != mark(&page) && !ours.contains(mark(&first)));
     let cancel = format!("/console/imports/{}/cancel", other.import);
     let new = [("form", ours.as_str()), ("name", "stray"), ("scope", "import:read")];
     for (path, fields) in
@@ -161,6 +166,19 @@ async fn what_a_page_of_one_tenant_sends_does_nothing_in_another() {
     let done: Vec<String> = audit(&server, &other.token).await.into_iter().map(|(what, ..)| what).collect();
     assert_eq!(done, ["operator.enter"]);
     assert!(!browser.page("/console/imports").await.contains("a.csv"));
+    // The session is ended from every window.
+    let (_, leave) = page.body.split_once("action=\"/console/sign-out\"").unwrap();
+    let leave = leave.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(leave, ours, "every window sends the same");
+    opened(&browser, "globex").await;
+    let gone = browser.send("/console/sign-out", &[("form", leave)], None).await;
+    assert_eq!((gone.status, gone.header("location")), (303, "/console/sign-in?left=1"), "{}", gone.body);
+    assert_eq!(browser.get("/console").await.status, 303);
+}
+
+/// What the script tells the pages of one session in one tenant by.
+fn mark(shown: &Shown) -> &str {
+    shown.body.split("data-session=\"").nth(1).unwrap().split('"').next().unwrap()
 }
 
 #[tokio::test]
@@ -217,6 +235,23 @@ async fn scopes_say_what_an_operator_may_in_every_tenant() {
     }
     let import = format!("/console/imports/{}", other.import);
     assert_eq!(reader.press(&import, &format!("{import}/cancel")).await.status, 403);
+    // The files of failed records have people's values.
+    let page = reader.page(&import).await;
+    assert!(page.contains("Failed records") && !page.contains("/failed."), "{page}");
+    let files = [format!("{import}/failed.csv"), format!("{import}/failed.ndjson")];
+    for file in &files {
+        let refused = reader.get(file).await;
+        let said = refused.body.contains("users:read") && !refused.body.contains("anna@");
+        assert!(refused.status == 403 && said, "{}", refused.body);
+    }
+    let scopes = [Scope::ImportRead, Scope::UsersRead, Scope::TenantsAll];
+    let seer =
+        Browser::signed_in(&server, &token(&server.store, &server.tenant, "seer", &scopes).await).await;
+    opened(&seer, "globex").await;
+    let page = seer.page(&import).await;
+    for file in &files {
+        assert!(page.contains(file) && seer.page(file).await.contains("anna@"), "{file}: {page}");
+    }
     // Without the scope for imports, tenants have names and nothing else.
     let token = token(&server.store, &server.tenant, "bare", &[Scope::TenantsAll]).await;
     let bare = Browser::signed_in(&server, &token).await;
