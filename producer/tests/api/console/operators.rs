@@ -1,14 +1,17 @@
 //! Operators of the installation: they see all tenants, and open one of them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use muster_domain::tenant::Tenant;
 use muster_domain::token::Scope;
+use muster_producer::{DispatchOptions, ProducerOptions};
 use muster_runtime::clock;
 use muster_store::{overview, tenants};
 use serde_json::{Value, json};
 
 use super::{Browser, Shown, encoded, import, state};
-use crate::harness::{Server, accepted, token};
+use crate::harness::{Server, accepted, token, until};
 
 const FILE: &str = "email\nmario.rossi@example.com\nanna@\n";
 
@@ -303,7 +306,7 @@ async fn the_overview_of_all_tenants_counts_what_that_of_each_tells() {
     let empty =
         tenants::create(&server.store, &"empty".parse().unwrap(), "Empty").await.unwrap().into_inner();
     let since = clock::now() - TimeDelta::hours(24);
-    let found = overview::everywhere(&server.store, None, since, 10).await.unwrap();
+    let found = overview::everywhere(&server.store, None, &[], since, 10).await.unwrap();
     assert_eq!((found.all, found.tenants.len()), (3, 3));
     for one in &found.tenants {
         let tenant = one.tenant.id;
@@ -317,8 +320,27 @@ async fn the_overview_of_all_tenants_counts_what_that_of_each_tells() {
     let order: Vec<&str> = found.tenants.iter().map(|one| one.tenant.slug.as_str()).collect();
     assert_eq!(order, ["globex", "default", "empty"], "where most needs somebody comes first");
     assert!(found.tenants[0].urgent == 2 && found.tenants[0].concerning == 6, "{found:?}");
-    let part = overview::everywhere(&server.store, Some("GLOB"), since, 10).await.unwrap();
+    let part = overview::everywhere(&server.store, Some("GLOB"), &[], since, 10).await.unwrap();
     assert_eq!((part.all, part.tenants[0].tenant.id), (1, other.tenant.id));
-    let cut = overview::everywhere(&server.store, None, since, 1).await.unwrap();
+    let cut = overview::everywhere(&server.store, None, &[], since, 1).await.unwrap();
     assert_eq!((cut.all, cut.tenants.len()), (3, 1));
+    let first = overview::everywhere(&server.store, None, &[empty.id], since, 1).await.unwrap();
+    assert_eq!((first.all, first.tenants[0].tenant.id), (3, empty.id), "what is asked for first");
+}
+
+#[tokio::test]
+async fn what_stands_still_is_told_also_where_its_tenant_is_not_shown() {
+    let dispatch = DispatchOptions { stall_after: Duration::from_secs(1), ..DispatchOptions::default() };
+    let server = Server::start_with(ProducerOptions { dispatch, ..ProducerOptions::default() }).await;
+    let other = other(&server, "globex", "Globex").await;
+    let upload = server.client.post(format!("{}/v1/imports?filename=still.csv", server.url));
+    accepted(
+        upload.bearer_auth(&other.token).header("content-type", "text/csv").body("email\na@example.com\n"),
+    )
+    .await;
+    let browser = operator(&server, &[Scope::ImportRead]).await;
+    until("it is told", async || browser.page("/console/tenants").await.contains("still.csv")).await;
+    let page = browser.page("/console/tenants?q=nobody").await;
+    assert!(page.contains("1 import more at least"), "{page}");
+    assert!(!page.contains("Nothing needs attention."), "{page}");
 }
