@@ -152,14 +152,15 @@ pub struct TenantOverview {
 /// Some of the tenants, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Everywhere {
-    /// The first of them: those that were asked for first, then those where most has to be acted on or known of, then those where most runs, then by slug.
+    /// The first of them: those that were asked for first, then those where most has to be acted on or known of, then those where most
+    /// runs, then by slug.
     pub tenants: Vec<TenantOverview>,
     /// How many there are.
     pub all: u64,
 }
 
-/// The tenants whose slug or name has `text` in it, in any case, or all of them, each in numbers, and `limit` of them at most, these `first`. Read without a
-/// tenant, and so without the second lock: for those alone who may see all tenants. What is behind a number is read for its tenant.
+/// The tenants whose slug or name has `text` in it, in any case, or all of them, each in numbers, and `limit` of them at most, those of
+/// `first` before the others. Read without a tenant, and so without the second lock: for those alone who may see all tenants. What is behind a number is read for its tenant.
 pub async fn everywhere(
     store: &Store,
     text: Option<&str>,
