@@ -42,8 +42,8 @@ pub struct AuditView {
     /// How many of what.
     #[schema(value_type = Object)]
     pub counts: Value,
-    /// How it was chosen, by name: which imports of many, which records of an import; of a part of a file's name only its length. Null where it
-    /// was one thing, or everything.
+    /// How it was chosen, by name: which imports of many, which records of an import; of a part of a file's name only its length. Of a
+    /// new token its scopes, and whether it expires. Null where it was one thing, or everything.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<Value>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, TokenId};
 use muster_domain::token::{Credential, Scope, Token, TokenHash};
@@ -63,6 +64,11 @@ impl Caller {
     /// Id of the credential.
     pub(super) fn token(&self) -> TokenId {
         self.0.token_id
+    }
+
+    /// When the credential ends; none for never.
+    pub(super) fn ends_at(&self) -> Option<DateTime<Utc>> {
+        self.0.expires_at
     }
 
     /// Whether the caller may see users' values.

@@ -1,8 +1,9 @@
-//! The stalled imports, for readiness and metrics.
+//! The stalled imports, for readiness, metrics and the page of all tenants.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use muster_store::status::{self, Stalled};
+use muster_store::status::{self, Stalled, StalledImports};
 
 use super::AppState;
 
@@ -15,6 +16,8 @@ pub(super) struct Stalls {
     pub(super) count: u64,
     /// Why, where some do. Names no tenant and no import: anybody may ask.
     pub(super) reason: Option<String>,
+    /// What they are, for those alone who may see all tenants.
+    pub(super) found: Arc<StalledImports>,
 }
 
 /// The stalled imports; `None` if it is unknown.
@@ -24,7 +27,7 @@ pub(super) async fn stalled(state: &AppState) -> Option<Stalls> {
         async move {
             let stalled = status::stalled(&store, &bounds).await.ok()?;
             let reason = stalled.first.first().map(|first| why(stalled.count, first));
-            Some(Stalls { count: stalled.count, reason })
+            Some(Stalls { count: stalled.count, reason, found: Arc::new(stalled) })
         }
     };
     state.0.checks.stalled.ask(STALLS_FOR, question).await

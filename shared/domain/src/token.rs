@@ -210,6 +210,8 @@ pub struct Credential {
     pub scopes: Vec<Scope>,
     /// Slug of the only organization that it may work on; none for all of the tenant.
     pub organization: Option<String>,
+    /// From when on it opens nothing; none for never.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Credential {
@@ -286,6 +288,7 @@ mod tests {
             name: "ci".into(),
             scopes: vec![Scope::ImportRead],
             organization: None,
+            expires_at: None,
         };
         assert!(credential.allows(Scope::ImportRead));
         assert!(!credential.allows(Scope::ImportWrite));

@@ -104,7 +104,7 @@ pub struct AuditEntry {
     pub name: Option<String>,
     /// How many of what.
     pub counts: Value,
-    /// How it was chosen, by name.
+    /// How it was chosen, by name; of a new token its scopes, and whether it expires.
     pub filter: Option<Value>,
 }
 

@@ -82,8 +82,7 @@ pub async fn concerning(
                             and exists (select from chunks where import_id = imports.id and chunks.state = 'retryable') as retryable
                      from imports
                     where tenant_id = $1
-                      and (imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $2
-                           or imports.state in ('refused', 'aborted') and created_at > $2)) as import
+                      and (imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $2)) as import
             where state in ('received', 'planned', 'paused', 'refused', 'aborted') or dead or retryable or failed and state = 'completed'
             order by (dead or state in ('refused', 'aborted')) desc, id desc
             limit $3"#,
@@ -153,20 +152,23 @@ pub struct TenantOverview {
 /// Some of the tenants, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Everywhere {
-    /// The first of them: those where most has to be acted on or known of, then those where most runs, then by slug.
+    /// The first of them: those that were asked for first, then those where most has to be acted on or known of, then those where most
+    /// runs, then by slug.
     pub tenants: Vec<TenantOverview>,
     /// How many there are.
     pub all: u64,
 }
 
-/// The tenants whose slug or name has `text` in it, in any case, or all of them, each in numbers, and `limit` of them at most. Read without a
-/// tenant, and so without the second lock: for those alone who may see all tenants. What is behind a number is read for its tenant.
+/// The tenants whose slug or name has `text` in it, in any case, or all of them, each in numbers, and `limit` of them at most, those of
+/// `first` before the others. Read without a tenant, and so without the second lock: for those alone who may see all tenants. What is behind a number is read for its tenant.
 pub async fn everywhere(
     store: &Store,
     text: Option<&str>,
+    first: &[TenantId],
     since: DateTime<Utc>,
     limit: i64,
 ) -> Result<Everywhere, StoreError> {
+    let first: Vec<i32> = first.iter().map(|tenant| tenant.get()).collect();
     // The imports and the conditions are those of `concerning`; `the_overview_of_all_tenants_counts_what_that_of_each_tells` holds the two together.
     let rows = sqlx::query!(
         r#"select tenants.id as "id!", tenants.slug as "slug!", tenants.name as "name!", tenants.created_at as "created_at!",
@@ -192,16 +194,17 @@ pub async fn everywhere(
                                            from chunks
                                           where chunks.import_id = imports.id and chunks.state in ('staged', 'dispatched', 'retryable')) as open
                                            on imports.state in ('planning', 'running')
-                                   where imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $1
-                                      or imports.state in ('refused', 'aborted') and imports.created_at > $1) as import) as import
+                                   where imports.state in ('received', 'planning', 'planned', 'running', 'paused') or completed_at > $1)
+                                 as import) as import
                    group by tenant_id) as sums
                     on sums.tenant_id = tenants.id
             where $2::text is null or strpos(lower(tenants.slug), lower($2)) > 0 or strpos(lower(tenants.name), lower($2)) > 0
-            order by coalesce(sums.urgent, 0) desc, coalesce(sums.concerning, 0) desc, coalesce(sums.running, 0) desc, tenants.slug
+            order by (tenants.id = any($4)) desc, coalesce(sums.urgent, 0) desc, coalesce(sums.concerning, 0) desc, coalesce(sums.running, 0) desc, tenants.slug
             limit $3"#,
         since,
         text,
         limit,
+        &first,
     )
     .fetch_all(store.pool())
     .await?;

@@ -92,7 +92,7 @@ pub async fn find(
     used: bool,
 ) -> Result<Session, StoreError> {
     let Some(row) = sqlx::query!(
-        r#"select tokens.id as "id!", tokens.tenant_id as "tenant_id!", tokens.name as "name!", tokens.scopes as "scopes!", tokens.organization,
+        r#"select tokens.id as "id!", tokens.tenant_id as "tenant_id!", tokens.name as "name!", tokens.scopes as "scopes!", tokens.organization, tokens.expires_at as "expires_at?",
                   tenants.slug as "own_slug!", tenants.name as "own_name!", tenants.disabled_at is not null as "disabled!",
                   other.id as "other_id?", other.name as "other_name?",
                   session.chosen_tenant_id is not null and other.id is null as "shut!",
@@ -139,6 +139,7 @@ pub async fn find(
         name: row.name,
         scopes: known_scopes(&row.scopes),
         organization: row.organization,
+        expires_at: row.expires_at,
     };
     Ok(Session::Open(SignedIn { credential, tenant, own }))
 }

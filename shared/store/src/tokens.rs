@@ -114,7 +114,10 @@ pub async fn create_for(
     .await?;
     if let Some(row) = row {
         let entry = Entry::of(Did::TokenCreate).to(row.id).named(name);
+        // The names of scopes are no value of a user, and say more than their number.
         let entry = entry.counting(json!({ "scopes": scopes.len() }));
+        let entry =
+            entry.chosen(Some(json!({ "scopes": texts.join(" "), "expires": row.expires_at.is_some() })));
         audit::note(&mut transaction, store, tenant, entry).await?;
         super::commit(store, transaction).await?;
         return Ok(NewToken::Created(row.into(), token));
@@ -154,7 +157,7 @@ impl Authenticated {
 pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated, StoreError> {
     let Some(row) = sqlx::query!(
         r#"
-        select id, tenant_id, name, scopes, organization,
+        select id, tenant_id, name, scopes, organization, expires_at,
                coalesce(last_used_at < now() - interval '1 hour', true) as "unnoted!",
                exists (select from tenants
                         where tenants.id = tokens.tenant_id and disabled_at is not null and not $3) as "disabled!"
@@ -188,6 +191,7 @@ pub async fn authenticate(store: &Store, token: &Token) -> Result<Authenticated,
         name: row.name,
         scopes: known_scopes(&row.scopes),
         organization: row.organization,
+        expires_at: row.expires_at,
     }))
 }
 

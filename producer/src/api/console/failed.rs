@@ -1,8 +1,10 @@
-//! The failed records of an import as a file, as the API gives it: all of them, or those of one cause.
+//! The failed records of an import as a file, as the API gives it: all of them, or those of one cause. It has people's
+//! values, so in a tenant that was opened it is for those alone who see them.
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use muster_domain::id::ImportId;
+use muster_domain::token::Scope;
 
 use super::error::ConsoleError;
 use super::session::Visit;
@@ -18,6 +20,7 @@ pub(super) async fn csv(
     id: Path<String>,
     params: Params,
 ) -> Result<Response, ConsoleError> {
+    may_take(&visit)?;
     Ok(records::failed_csv(state, visit.caller(), import(&id)?, params).await?)
 }
 
@@ -28,7 +31,12 @@ pub(super) async fn ndjson(
     id: Path<String>,
     params: Params,
 ) -> Result<Response, ConsoleError> {
+    may_take(&visit)?;
     Ok(records::failed_ndjson(state, visit.caller(), import(&id)?, params).await?)
+}
+
+fn may_take(visit: &Visit) -> Result<(), ApiError> {
+    if visit.takes_failed_records() { Ok(()) } else { Err(ApiError::Forbidden(Scope::UsersRead)) }
 }
 
 fn import(id: &str) -> Result<Id<ImportId>, ApiError> {

@@ -175,7 +175,11 @@ fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
 
 fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTime<Utc>) -> Markup {
     let report = &import.report;
-    let viewer = Viewer { people: visit.sees_people(), secret: controls::retry_secret(report, visit) };
+    let viewer = Viewer {
+        people: visit.sees_people(),
+        file: visit.takes_failed_records(),
+        secret: controls::retry_secret(report, visit),
+    };
     let shows_failed = visit.allows(Scope::ImportRead) && report.counts.failed > 0;
     html! {
         p.way { a href="/console/imports" { "Imports" } }
@@ -269,16 +273,23 @@ fn how_far(import: &Import, now: DateTime<Utc>) -> Markup {
 
 fn failed_records(import: &Import, visit: &Visit) -> Markup {
     let here = address(import.report.id);
+    let file = visit.takes_failed_records();
     html! {
         section aria-labelledby="failed" {
             h2 #failed { "Failed records" }
             (listed::table(&import.failed, visit.sees_people()))
             p.pages {
-                a.button href={ (here) "/failed.csv" } download { "Failed records as CSV" }
-                a.button href={ (here) "/failed.ndjson" } download { "as NDJSON" }
+                @if file {
+                    a.button href={ (here) "/failed.csv" } download { "Failed records as CSV" }
+                    a.button href={ (here) "/failed.ndjson" } download { "as NDJSON" }
+                }
                 a href={ (here) "/records?outcome=failed" } { "All " (number(import.report.counts.failed)) }
             }
-            p.hint { "Correct the file of failed records and upload it again: it has the columns of the first file and the error of each record." }
+            @if file {
+                p.hint { "Correct the file of failed records and upload it again: it has the columns of the first file and the error of each record." }
+            } @else {
+                p.hint { "The file of failed records has people’s values: in another tenant it takes a token with " code { "users:read" } "." }
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
-use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
 
 use super::BASE;
@@ -114,7 +113,7 @@ impl Page {
     /// The whole page.
     pub(super) fn show(self, visit: &Visit) -> Response {
         let main = html! {
-            main #main tabindex="-1" data-renew=[self.renew] data-tenant=[visit.opened().map(TenantId::get)] { (self.main) }
+            main #main tabindex="-1" data-renew=[self.renew] data-session=(visit.mark()) { (self.main) }
         };
         Html(whole(&self.title, &header(visit, self.section), &main).into_string()).into_response()
     }
@@ -144,7 +143,7 @@ fn header(visit: &Visit, here: Section) -> Markup {
                     }
                 }
                 form method="post" action="/console/sign-out" {
-                    (secret(visit))
+                    input type="hidden" name=(FORM_FIELD) value=(visit.leaving_form());
                     button.quiet type="submit" { "Leave" }
                 }
             }
@@ -152,7 +151,7 @@ fn header(visit: &Visit, here: Section) -> Markup {
     }
 }
 
-/// What every form carries.
+/// What every form carries but the one that ends the session.
 pub(super) fn secret(visit: &Visit) -> Markup {
     html! { input type="hidden" name=(FORM_FIELD) value=(visit.form()); }
 }

@@ -24,6 +24,8 @@ pub(super) async fn read(store: &Store, report: &ImportReport) -> Result<Problem
 pub(super) struct Viewer {
     /// People's values are shown.
     pub(super) people: bool,
+    /// The failed records may be had as a file.
+    pub(super) file: bool,
     /// What every form carries, where records of one cause may be retried.
     pub(super) secret: Option<Markup>,
 }
@@ -62,7 +64,7 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
         }
         div.acts {
             a href={ (here) "/records?" (cause) } { "These records" }
-            a href={ (here) "/failed.csv?" (cause) } download { "As CSV" }
+            @if viewer.file { a href={ (here) "/failed.csv?" (cause) } download { "As CSV" } }
             @if let Some(secret) = &viewer.secret {
                 form method="post" action={ (here) "/retry" } {
                     (secret)
@@ -120,7 +122,7 @@ mod tests {
             Warned { message: "mind".into(), count: 1, first: vec![Place { record: 9, line: None }] };
         let found =
             Problems { problems: vec![problem], more: false, warnings: vec![warned], more_warnings: true };
-        let shown = view(&found, &report(), &Viewer { people: true, secret: None }).into_string();
+        let shown = view(&found, &report(), &Viewer { people: true, file: true, secret: None }).into_string();
         for text in [
             "5 ×",
             "The address has no domain.",
@@ -134,8 +136,9 @@ mod tests {
             assert!(shown.contains(text), "{text}: {shown}");
         }
         assert!(!shown.contains("<b>") && !shown.contains("<i>") && !shown.contains("Retry"), "{shown}");
-        let shown = view(&found, &report(), &Viewer { people: false, secret: Some(html! { "secret" }) })
-            .into_string();
+        let shown =
+            view(&found, &report(), &Viewer { people: false, file: false, secret: Some(html! { "secret" }) })
+                .into_string();
         assert!(!shown.contains("ann@") && shown.contains("Retry these"), "{shown}");
     }
 }

@@ -16,6 +16,7 @@ use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
+use chrono::{DateTime, Utc};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::request::has_nul;
@@ -192,7 +193,12 @@ impl Visit {
         self.opened.as_ref().map(|(tenant, _)| *tenant)
     }
 
-    /// What every form carries.
+    /// What the form carries that ends the session. It is the same in every tenant, so that every window may do that.
+    pub(super) fn leaving_form(&self) -> String {
+        self.key.form(None)
+    }
+
+    /// What every other form carries.
     pub(super) fn form(&self) -> String {
         self.key.form(self.opened())
     }
@@ -200,6 +206,22 @@ impl Visit {
     /// Whether a form has the secret that every form carries.
     pub(super) fn gave(&self, form: &str) -> bool {
         self.key.gave(self.opened(), form)
+    }
+
+    /// Whether the failed records may be had as a file. It has people's values as they are: in the token's own tenant for whoever may see
+    /// imports, as at the API, and in another one only for whoever sees them on pages too.
+    pub(super) fn takes_failed_records(&self) -> bool {
+        self.opened.is_none() || self.sees_people()
+    }
+
+    /// What tells the pages of one session in one tenant from all others. No secret: nothing is done with it.
+    pub(super) fn mark(&self) -> String {
+        hex::encode(&Sha256::digest(self.form().as_bytes())[..8])
+    }
+
+    /// When the visitor's token ends; none for never.
+    pub(super) fn ends_at(&self) -> Option<DateTime<Utc>> {
+        self.caller.ends_at()
     }
 
     /// Whether people's values are shown as they are.
@@ -259,22 +281,40 @@ impl Filled {
     pub(super) fn key(&self) -> Key {
         self.visit.key
     }
+
+    /// Reads a form, and only then looks who sent it: what is revoked while the form is on its way does nothing.
+    async fn read(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
+        let (mut parts, body) = request.into_parts();
+        let fields = fields(Request::from_parts(parts.clone(), body), state).await;
+        let visit = Visit::from_request_parts(&mut parts, state).await?;
+        Ok(Self { visit, fields: fields? })
+    }
+
+    /// The form, if the secret in it counts.
+    fn given(self, counts: impl Fn(&Visit, &str) -> bool) -> Result<Self, ConsoleError> {
+        let given = self.field(FORM_FIELD).is_some_and(|form| counts(&self.visit, form));
+        if given || mutant(Mutant::ConsoleTakesAnyForm) { Ok(self) } else { Err(ConsoleError::Form) }
+    }
 }
 
 impl FromRequest<AppState> for Filled {
     type Rejection = ConsoleError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
-        let (mut parts, body) = request.into_parts();
-        let visit = Visit::from_request_parts(&mut parts, state).await?;
-        let fields = fields(Request::from_parts(parts, body), state).await?;
-        if field(&fields, FORM_FIELD).is_some_and(|form| visit.gave(form))
-            || mutant(Mutant::ConsoleTakesAnyForm)
-        {
-            Ok(Self { visit, fields })
-        } else {
-            Err(ConsoleError::Form)
-        }
+        Self::read(request, state).await?.given(Visit::gave)
+    }
+}
+
+/// The form that ends the session, from a window of whatever tenant.
+#[derive(Debug)]
+pub(super) struct Leaving(pub(super) Key);
+
+impl FromRequest<AppState> for Leaving {
+    type Rejection = ConsoleError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
+        let counts = |visit: &Visit, form: &str| visit.gave(form) || visit.key.gave(None, form);
+        Ok(Self(Filled::read(request, state).await?.given(counts)?.key()))
     }
 }
 

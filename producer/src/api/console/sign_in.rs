@@ -8,7 +8,7 @@ use muster_domain::token::Token;
 use muster_store::sessions::{self, Session};
 
 use super::error::ConsoleError;
-use super::session::{FORM_FIELD, Filled, Key, LIMITS, field, fields, no_cookie, query};
+use super::session::{FORM_FIELD, Key, LIMITS, Leaving, field, fields, no_cookie, query};
 use super::{BASE, page};
 use crate::api::AppState;
 use crate::api::auth::{authenticate, malformed};
@@ -58,8 +58,11 @@ pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Re
 }
 
 /// Ends the session.
-pub(super) async fn leave(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
-    sessions::end(&state.0.store, &filled.key().hash()).await?;
+pub(super) async fn leave(
+    State(state): State<AppState>,
+    Leaving(key): Leaving,
+) -> Result<Response, ConsoleError> {
+    sessions::end(&state.0.store, &key.hash()).await?;
     let mut response = Redirect::to("/console/sign-in?left=1").into_response();
     response.headers_mut().append(header::SET_COOKIE, no_cookie(&state));
     Ok(response)

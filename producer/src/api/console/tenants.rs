@@ -17,7 +17,7 @@ use muster_runtime::clock;
 use muster_store::overview::{self, Everywhere, TenantOverview};
 use muster_store::reports::ImportReport;
 use muster_store::sessions::{self, Chosen};
-use muster_store::status;
+use muster_store::status::StalledImports;
 
 use super::attention::{self, Item, Weight};
 use super::error::ConsoleError;
@@ -28,6 +28,7 @@ use super::session::{Filled, Visit, field, query};
 use super::sign_in::place;
 use crate::api::AppState;
 use crate::api::error::ApiError;
+use crate::api::stalls::stalled;
 
 /// Most tenants on the page; those of which imports are named, and imports of each that are.
 const MOST: i64 = 100;
@@ -42,11 +43,13 @@ struct Need {
     item: Item,
 }
 
-/// What needs somebody, and how many imports there are beside these.
+/// What needs somebody, and how many imports there are beside these at least.
 #[derive(Debug, Default)]
 struct Needs {
     first: Vec<Need>,
     more: u64,
+    /// It is not known which imports stand still.
+    unknown: bool,
 }
 
 /// Shows the page. What runs is for those who may see imports.
@@ -60,9 +63,11 @@ pub(super) async fn show(
     let asked = query(&uri);
     let text = field(&asked, "q").map(str::trim).filter(|text| !text.is_empty());
     let store = &state.0.store;
-    let found = overview::everywhere(store, text, now - attention::LATELY, MOST).await?;
     let sees = visit.allows(Scope::ImportRead);
-    let needs = if sees { needs(&state, &found, now).await? } else { Needs::default() };
+    let stalls = if sees { stalled(&state).await.map(|stalls| stalls.found) } else { None };
+    let first: Vec<TenantId> = stalls.iter().flat_map(|found| &found.first).map(|one| one.tenant).collect();
+    let found = overview::everywhere(store, text, &first, now - attention::LATELY, MOST).await?;
+    let needs = if sees { needs(&state, &found, stalls.as_deref(), now).await? } else { Needs::default() };
     let main = html! {
         h1 { "Tenants" }
         p.facts { "Every tenant of this installation. Opening one is noted in its audit; what you may do there is what your token may." }
@@ -91,15 +96,23 @@ pub(super) async fn open(State(state): State<AppState>, filled: Filled) -> Resul
 }
 
 /// What needs somebody in the tenants where most does, the most urgent first. What is in disabled ones is to wait.
-async fn needs(state: &AppState, found: &Everywhere, now: DateTime<Utc>) -> Result<Needs, ConsoleError> {
+async fn needs(
+    state: &AppState,
+    found: &Everywhere,
+    stalls: Option<&StalledImports>,
+    now: DateTime<Utc>,
+) -> Result<Needs, ConsoleError> {
     let store = &state.0.store;
     let mut stalled: HashMap<TenantId, Vec<(ImportId, Progress)>> = HashMap::new();
-    for one in status::stalled(store, &state.0.bounds).await?.first {
-        stalled.entry(one.tenant).or_default().push((one.import, one.progress));
+    for one in stalls.iter().flat_map(|stalls| &stalls.first) {
+        stalled.entry(one.tenant).or_default().push((one.import, one.progress.clone()));
     }
+    // Those that are not named. Some of them may be among the others that need somebody, so that the greater of two numbers counts.
+    let mut more_stalled = stalls.map_or(0, |stalls| stalls.count);
     let mut open: Vec<&TenantOverview> =
         found.tenants.iter().filter(|one| one.tenant.disabled_at.is_none()).collect();
-    let mut needs = Needs { first: Vec::new(), more: open.iter().map(|one| one.concerning).sum() };
+    let more = open.iter().map(|one| one.concerning).sum();
+    let mut needs = Needs { first: Vec::new(), more, unknown: stalls.is_none() };
     open.retain(|one| one.concerning > 0 || stalled.contains_key(&one.tenant.id));
     open.sort_by_key(|one| !stalled.contains_key(&one.tenant.id));
     for TenantOverview { tenant, .. } in open.into_iter().take(MOST_NAMED) {
@@ -108,13 +121,15 @@ async fn needs(state: &AppState, found: &Everywhere, now: DateTime<Utc>) -> Resu
         needs.more = needs.more.saturating_sub(reports.len() as u64);
         let mut still = stalled.remove(&tenant.id).unwrap_or_default();
         still.truncate(usize::try_from(MOST_IMPORTS).unwrap_or(usize::MAX));
+        more_stalled = more_stalled.saturating_sub(still.len() as u64);
         let others = still.iter().map(|(import, _)| *import);
         let others: Vec<ImportId> =
             others.filter(|import| !reports.iter().any(|report| report.id == *import)).collect();
         reports.extend(overview::listed(store, tenant.id, &others).await?);
         for report in reports {
-            let progress =
-                still.iter().find(|(import, _)| *import == report.id).map(|(_, progress)| progress);
+            // What was found a moment ago may have ended meanwhile.
+            let progress = still.iter().find(|(import, _)| *import == report.id && !report.state.is_final());
+            let progress = progress.map(|(_, progress)| progress);
             let items = attention::of(&report, progress, now).into_iter();
             needs.first.extend(items.map(|item| Need {
                 tenant: tenant.clone(),
@@ -123,6 +138,7 @@ async fn needs(state: &AppState, found: &Everywhere, now: DateTime<Utc>) -> Resu
             }));
         }
     }
+    needs.more = needs.more.max(more_stalled);
     needs.first.sort_by_key(|one| one.item.weight);
     Ok(needs)
 }
@@ -141,7 +157,9 @@ fn attention(needs: &Needs, visit: &Visit, here: TenantId, now: DateTime<Utc>) -
     html! {
         section aria-labelledby="attention" {
             h2 #attention { "Needs attention" }
-            @if needs.first.is_empty() { p.calm { "Nothing needs attention." } } @else {
+            @if needs.unknown { p.hint { "It is unknown whether imports make progress." } }
+            @if needs.first.is_empty() && needs.more == 0 && !needs.unknown { p.calm { "Nothing needs attention." } }
+            @if !needs.first.is_empty() {
                 ul.attention {
                     @for one in &needs.first {
                         li.bad[one.item.weight == Weight::Bad] {
@@ -155,7 +173,7 @@ fn attention(needs: &Needs, visit: &Visit, here: TenantId, now: DateTime<Utc>) -
                     }
                 }
             }
-            @if needs.more > 0 { p.hint { "And " (count(needs.more, "import", "imports")) " more: open their tenants." } }
+            @if needs.more > 0 { p.hint { (count(needs.more, "import", "imports")) " more at least: open their tenants." } }
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The tenant's tokens: listed, made and revoked. The text of a new one is shown once, on the page that answers its form.
 //!
-//! Nobody gives a token what their own one may not do, and one that opens all tenants is made only by such a one in its own tenant.
+//! Nobody gives a token what their own one may not do, and one that opens all tenants is made only by such a one in its own tenant, and
+//! revoked there. No token is made that lasts longer than its maker's one, and in a tenant that was opened none without an end.
 
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
@@ -25,6 +26,8 @@ use crate::api::params::invalid;
 
 /// How long a token is valid, where nobody says otherwise.
 const USUAL_LIFE: &str = "90d";
+/// How long a token is valid at most that is made in a tenant that was opened.
+const LIFE_ELSEWHERE: TimeDelta = TimeDelta::days(90);
 
 /// What is said above the list.
 #[derive(Debug)]
@@ -35,6 +38,34 @@ enum Said {
     Wrong(String),
     /// The name of the new token, and its text.
     Made(String, String),
+}
+
+/// How long a token may be valid that a visitor makes.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// When the visitor's own one ends; none for never.
+    end: Option<DateTime<Utc>>,
+    /// Whether it is made in a tenant that was opened.
+    elsewhere: bool,
+}
+
+impl Bounds {
+    fn of(visit: &Visit) -> Self {
+        Self { end: visit.ends_at(), elsewhere: visit.opened().is_some() }
+    }
+
+    /// What the form says of it.
+    fn label(self) -> &'static str {
+        match self {
+            Self { elsewhere: true, .. } => {
+                "How long it is valid, as in 12h; in this tenant, which is not your token’s own, 90d at most"
+            }
+            Self { end: Some(_), .. } => {
+                "How long it is valid, as in 12h or 90d; nothing: as long as your own token"
+            }
+            Self { end: None, .. } => "How long it is valid, as in 12h or 90d; nothing: until it is revoked",
+        }
+    }
 }
 
 /// The form of a new token, as it was filled in.
@@ -70,13 +101,16 @@ impl Asked {
     }
 
     /// Name and expiry of the new token, or what is wrong with the form.
-    fn checked(&self, now: DateTime<Utc>) -> Result<(&str, Option<DateTime<Utc>>), String> {
+    fn checked(&self, bounds: Bounds, now: DateTime<Utc>) -> Result<(&str, Option<DateTime<Utc>>), String> {
         let name = checked_name(&self.name).map_err(|wrong| format!("the name {wrong}"))?;
         if self.scopes.is_empty() {
             return Err("choose at least one thing that it may do".into());
         }
         let end = |valid_for: Duration| expires_at(now, valid_for).map_err(str::to_owned);
         let expiry = match self.valid_for.as_str() {
+            "" if bounds.elsewhere => {
+                return Err("say how long it is valid: this tenant is not your token’s own".into());
+            }
             "" => None,
             text => Some(
                 parse_duration(text)
@@ -84,7 +118,11 @@ impl Asked {
                     .map_err(|wrong| format!("how long it is valid {wrong}"))?,
             ),
         };
-        Ok((name, expiry))
+        if bounds.elsewhere && expiry.is_some_and(|expiry| expiry > now + LIFE_ELSEWHERE) {
+            let why = "how long it is valid must be 90d at most: this tenant is not your token’s own";
+            return Err(why.into());
+        }
+        Ok((name, [expiry, bounds.end].into_iter().flatten().min()))
     }
 }
 
@@ -98,7 +136,7 @@ pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<
 pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::Ops)?;
     let asked = Asked::of(&filled)?;
-    let said = match asked.checked(clock::now()) {
+    let said = match asked.checked(Bounds::of(&filled.visit), clock::now()) {
         Err(wrong) => Said::Wrong(wrong),
         Ok((name, expires_at)) => {
             let store = state.0.store.by(&filled.visit.actor());
@@ -124,11 +162,20 @@ fn taken(info: &TokenInfo) -> String {
 pub(super) async fn revoke(State(state): State<AppState>, filled: Filled) -> Result<Response, ConsoleError> {
     let tenant = filled.visit.may(Scope::Ops)?;
     let name = filled.field("name").unwrap_or_default();
+    let found = tokens::find_by_name(state.0.store.pool(), tenant, name).await?.ok_or(ApiError::NotFound)?;
+    if let Some(scope) = beyond(&found, &filled.visit) {
+        return Err(ApiError::Forbidden(scope).into());
+    }
     let revoked = tokens::revoke(&state.0.store.by(&filled.visit.actor()), tenant, name)
         .await?
         .ok_or(ApiError::NotFound)?;
     tracing::info!(tenant = tenant.get(), token = %revoked.id, "a token was revoked at the console");
     Ok(Redirect::to("/console/tokens").into_response())
+}
+
+/// What a token may and the visitor may not give: whoever could not have made it does not revoke it.
+fn beyond(token: &TokenInfo, visit: &Visit) -> Option<Scope> {
+    token.scopes.iter().copied().find(|scope| !visit.may_grant(*scope))
 }
 
 async fn shown(
@@ -140,12 +187,12 @@ async fn shown(
 ) -> Result<Response, ConsoleError> {
     let found = tokens::list(state.0.store.pool(), tenant).await?;
     let offered: Vec<Scope> = Scope::ALL.iter().copied().filter(|scope| visit.may_grant(*scope)).collect();
-    let form = form(&secret(visit), &offered, asked);
-    let main = view(&found, &secret(visit), said, &form, clock::now());
+    let form = form(&secret(visit), &offered, asked, Bounds::of(visit));
+    let main = view(&found, visit, said, &form, clock::now());
     Ok(Page { section: Section::Tokens, title: "Tokens".into(), renew: None, main }.show(visit))
 }
 
-fn view(found: &[TokenInfo], secret: &Markup, said: &Said, form: &Markup, now: DateTime<Utc>) -> Markup {
+fn view(found: &[TokenInfo], visit: &Visit, said: &Said, form: &Markup, now: DateTime<Utc>) -> Markup {
     html! {
         h1 { "Tokens" }
         p.facts { "What programs and people show to do something in this tenant. A revoked one opens nothing any more." }
@@ -164,14 +211,14 @@ fn view(found: &[TokenInfo], secret: &Markup, said: &Said, form: &Markup, now: D
                 thead {
                     tr { th scope="col" { "Name" } th scope="col" { "May" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { span.unseen { "What you can do" } } }
                 }
-                tbody { @for token in found { (row(token, secret, now)) } }
+                tbody { @for token in found { (row(token, visit, now)) } }
             }
         }
         (form)
     }
 }
 
-fn form(secret: &Markup, offered: &[Scope], asked: &Asked) -> Markup {
+fn form(secret: &Markup, offered: &[Scope], asked: &Asked, bounds: Bounds) -> Markup {
     html! {
         section aria-labelledby="new" {
             h2 #new { "A new one" }
@@ -188,8 +235,9 @@ fn form(secret: &Markup, offered: &[Scope], asked: &Asked) -> Markup {
                         }
                     }
                 }
-                label for="valid_for" { "How long it is valid, as in 12h or 90d; nothing: until it is revoked" }
-                input #valid_for name="valid_for" maxlength="32" value=(asked.valid_for);
+                label for="valid_for" { (bounds.label()) }
+                input #valid_for name="valid_for" maxlength="32" required[bounds.elsewhere] value=(asked.valid_for);
+                @if let Some(end) = bounds.end { p.hint { "It ends with your own token at the latest: " (moment(end)) "." } }
                 button.main type="submit" { "Make it" }
             }
         }
@@ -213,7 +261,7 @@ fn meaning(scope: Scope) -> &'static str {
     }
 }
 
-fn row(token: &TokenInfo, secret: &Markup, now: DateTime<Utc>) -> Markup {
+fn row(token: &TokenInfo, visit: &Visit, now: DateTime<Utc>) -> Markup {
     html! {
         tr {
             th scope="row" { (token.name) @if let Some(organization) = &token.organization { " " code { (organization) } } }
@@ -227,11 +275,11 @@ fn row(token: &TokenInfo, secret: &Markup, now: DateTime<Utc>) -> Markup {
                 }
             }
             td {
-                @if token.revoked_at.is_none() {
+                @if token.revoked_at.is_none() && beyond(token, visit).is_none() {
                     details.confirm {
                         summary.button aria-label={ "Revoke " (token.name) } { "Revoke…" }
                         form method="post" action="/console/tokens/revoke" {
-                            (secret)
+                            (secret(visit))
                             input type="hidden" name="name" value=(token.name);
                             p { "Clients that use it lose access at once and permanently." }
                             button.danger type="submit" { "Revoke " (token.name) }
@@ -254,9 +302,10 @@ mod tests {
     #[test]
     fn a_form_needs_a_name_a_scope_and_a_time_that_there_is() {
         let now = clock::now();
+        let any = Bounds { end: None, elsewhere: false };
         let good = asked("nightly", &[Scope::ImportRead], "2d");
-        assert_eq!(good.checked(now), Ok(("nightly", Some(now + chrono::TimeDelta::days(2)))));
-        assert_eq!(asked("nightly", &[Scope::Ops], "").checked(now), Ok(("nightly", None)));
+        assert_eq!(good.checked(any, now), Ok(("nightly", Some(now + TimeDelta::days(2)))));
+        assert_eq!(asked("nightly", &[Scope::Ops], "").checked(any, now), Ok(("nightly", None)));
         for (wrong, why) in [
             (asked("", &[Scope::Ops], "2d"), "the name must not be empty"),
             (asked("a", &[], "2d"), "choose at least one"),
@@ -264,13 +313,33 @@ mod tests {
             (asked("a", &[Scope::Ops], "0d"), "how long it is valid must be a time"),
             (asked("a", &[Scope::Ops], "99999999d"), "how long it is valid must be 36500d at most"),
         ] {
-            assert!(wrong.checked(now).unwrap_err().contains(why), "{wrong:?}");
+            assert!(wrong.checked(any, now).unwrap_err().contains(why), "{wrong:?}");
         }
     }
 
     #[test]
+    fn a_token_lasts_no_longer_than_its_makers_and_has_an_end_in_another_tenant() {
+        let now = clock::now();
+        let day = |days| Some(now + TimeDelta::days(days));
+        let until = |valid_for: &str, end, elsewhere| {
+            let asked = asked("nightly", &[Scope::ImportRead], valid_for);
+            asked.checked(Bounds { end, elsewhere }, now).map(|(_, expiry)| expiry)
+        };
+        assert_eq!(until("", day(2), false), Ok(day(2)));
+        assert_eq!(until("1d", day(2), false), Ok(day(1)));
+        assert_eq!(until("90d", day(2), false), Ok(day(2)));
+        assert_eq!(until("91d", None, false), Ok(day(91)));
+        assert_eq!(until("90d", None, true), Ok(day(90)));
+        assert_eq!(until("90d", day(2), true), Ok(day(2)));
+        assert!(until("", day(2), true).unwrap_err().contains("say how long"));
+        assert!(until("91d", None, true).unwrap_err().contains("90d at most"));
+    }
+
+    #[test]
     fn every_box_has_its_label_and_what_was_ticked_stays() {
-        let shown = form(&html! {}, &[Scope::ImportRead, Scope::Ops], &asked("<b>", &[Scope::Ops], "1h"));
+        let bounds = Bounds { end: None, elsewhere: false };
+        let asked = asked("<b>", &[Scope::Ops], "1h");
+        let shown = form(&html! {}, &[Scope::ImportRead, Scope::Ops], &asked, bounds);
         let shown = shown.into_string();
         assert!(shown.contains("value=\"ops\" checked") && shown.contains("value=\"&lt;b&gt;\""), "{shown}");
         assert!(

@@ -1,14 +1,17 @@
 //! Operators of the installation: they see all tenants, and open one of them.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use muster_domain::tenant::Tenant;
 use muster_domain::token::Scope;
+use muster_producer::{DispatchOptions, ProducerOptions};
 use muster_runtime::clock;
 use muster_store::{overview, tenants};
 use serde_json::{Value, json};
 
-use super::{Browser, encoded, import, state};
-use crate::harness::{Server, accepted, token};
+use super::{Browser, Shown, encoded, import, state};
+use crate::harness::{Server, accepted, token, until};
 
 const FILE: &str = "email\nmario.rossi@example.com\nanna@\n";
 
@@ -134,13 +137,18 @@ async fn what_a_page_of_one_tenant_sends_does_nothing_in_another() {
     let other = other(&server, "globex", "Globex").await;
     let browser = operator(&server, &[Scope::Ops]).await;
     // Two windows of one session: the form of the first is of its own tenant.
-    let ours = browser.get("/console").await.form().to_owned();
+    let first = browser.get("/console").await;
+    let ours = first.form().to_owned();
     let refused = browser.send("/console/tenants", &[("tenant", "globex")], None).await;
     assert!(refused.status == 403 && refused.body.contains("Nothing was done"), "{}", refused.body);
     opened(&browser, "globex").await;
     let page = browser.get("/console").await;
     let theirs = page.form().to_owned();
-    assert!(theirs != ours && page.body.contains(&format!("data-tenant=\"{}\"", other.tenant.id.get())));
+    // An open window loads itself anew where what it asks for is of another tenant, or of another session.
+    let back = browser.get("/console/imports").await;
+    assert!(theirs != ours && mark(&page) != mark(&first) && mark(&page) == mark(&back));
+    let anew = Browser::signed_in(&server, &server.token).await.get("/console").await;
+    assert!(mark(&anew) != mark(&first) && mark(&anew) != mark(&page) && !ours.contains(mark(&first)));
     let cancel = format!("/console/imports/{}/cancel", other.import);
     let new = [("form", ours.as_str()), ("name", "stray"), ("scope", "import:read")];
     for (path, fields) in
@@ -161,6 +169,19 @@ async fn what_a_page_of_one_tenant_sends_does_nothing_in_another() {
     let done: Vec<String> = audit(&server, &other.token).await.into_iter().map(|(what, ..)| what).collect();
     assert_eq!(done, ["operator.enter"]);
     assert!(!browser.page("/console/imports").await.contains("a.csv"));
+    // The session is ended from every window.
+    let (_, leave) = page.body.split_once("action=\"/console/sign-out\"").unwrap();
+    let leave = leave.split("name=\"form\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(leave, ours, "every window sends the same");
+    opened(&browser, "globex").await;
+    let gone = browser.send("/console/sign-out", &[("form", leave)], None).await;
+    assert_eq!((gone.status, gone.header("location")), (303, "/console/sign-in?left=1"), "{}", gone.body);
+    assert_eq!(browser.get("/console").await.status, 303);
+}
+
+/// What the script tells the pages of one session in one tenant by.
+fn mark(shown: &Shown) -> &str {
+    shown.body.split("data-session=\"").nth(1).unwrap().split('"').next().unwrap()
 }
 
 #[tokio::test]
@@ -217,6 +238,23 @@ async fn scopes_say_what_an_operator_may_in_every_tenant() {
     }
     let import = format!("/console/imports/{}", other.import);
     assert_eq!(reader.press(&import, &format!("{import}/cancel")).await.status, 403);
+    // The files of failed records have people's values.
+    let page = reader.page(&import).await;
+    assert!(page.contains("Failed records") && !page.contains("/failed."), "{page}");
+    let files = [format!("{import}/failed.csv"), format!("{import}/failed.ndjson")];
+    for file in &files {
+        let refused = reader.get(file).await;
+        let said = refused.body.contains("users:read") && !refused.body.contains("anna@");
+        assert!(refused.status == 403 && said, "{}", refused.body);
+    }
+    let scopes = [Scope::ImportRead, Scope::UsersRead, Scope::TenantsAll];
+    let seer =
+        Browser::signed_in(&server, &token(&server.store, &server.tenant, "seer", &scopes).await).await;
+    opened(&seer, "globex").await;
+    let page = seer.page(&import).await;
+    for file in &files {
+        assert!(page.contains(file) && seer.page(file).await.contains("anna@"), "{file}: {page}");
+    }
     // Without the scope for imports, tenants have names and nothing else.
     let token = token(&server.store, &server.tenant, "bare", &[Scope::TenantsAll]).await;
     let bare = Browser::signed_in(&server, &token).await;
@@ -268,7 +306,7 @@ async fn the_overview_of_all_tenants_counts_what_that_of_each_tells() {
     let empty =
         tenants::create(&server.store, &"empty".parse().unwrap(), "Empty").await.unwrap().into_inner();
     let since = clock::now() - TimeDelta::hours(24);
-    let found = overview::everywhere(&server.store, None, since, 10).await.unwrap();
+    let found = overview::everywhere(&server.store, None, &[], since, 10).await.unwrap();
     assert_eq!((found.all, found.tenants.len()), (3, 3));
     for one in &found.tenants {
         let tenant = one.tenant.id;
@@ -282,8 +320,27 @@ async fn the_overview_of_all_tenants_counts_what_that_of_each_tells() {
     let order: Vec<&str> = found.tenants.iter().map(|one| one.tenant.slug.as_str()).collect();
     assert_eq!(order, ["globex", "default", "empty"], "where most needs somebody comes first");
     assert!(found.tenants[0].urgent == 2 && found.tenants[0].concerning == 6, "{found:?}");
-    let part = overview::everywhere(&server.store, Some("GLOB"), since, 10).await.unwrap();
+    let part = overview::everywhere(&server.store, Some("GLOB"), &[], since, 10).await.unwrap();
     assert_eq!((part.all, part.tenants[0].tenant.id), (1, other.tenant.id));
-    let cut = overview::everywhere(&server.store, None, since, 1).await.unwrap();
+    let cut = overview::everywhere(&server.store, None, &[], since, 1).await.unwrap();
     assert_eq!((cut.all, cut.tenants.len()), (3, 1));
+    let first = overview::everywhere(&server.store, None, &[empty.id], since, 1).await.unwrap();
+    assert_eq!((first.all, first.tenants[0].tenant.id), (3, empty.id), "what is asked for first");
+}
+
+#[tokio::test]
+async fn what_stands_still_is_told_also_where_its_tenant_is_not_shown() {
+    let dispatch = DispatchOptions { stall_after: Duration::from_secs(1), ..DispatchOptions::default() };
+    let server = Server::start_with(ProducerOptions { dispatch, ..ProducerOptions::default() }).await;
+    let other = other(&server, "globex", "Globex").await;
+    let upload = server.client.post(format!("{}/v1/imports?filename=still.csv", server.url));
+    accepted(
+        upload.bearer_auth(&other.token).header("content-type", "text/csv").body("email\na@example.com\n"),
+    )
+    .await;
+    let browser = operator(&server, &[Scope::ImportRead]).await;
+    until("it is told", async || browser.page("/console/tenants").await.contains("still.csv")).await;
+    let page = browser.page("/console/tenants?q=nobody").await;
+    assert!(page.contains("1 import more at least"), "{page}");
+    assert!(!page.contains("Nothing needs attention."), "{page}");
 }

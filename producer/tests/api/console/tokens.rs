@@ -5,6 +5,8 @@ use muster_runtime::clock;
 use muster_store::tenants;
 use muster_store::tokens::{self, TokenInfo};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{Browser, Shown};
 use crate::harness::{Server, token};
@@ -58,6 +60,7 @@ async fn a_token_is_made_at_the_console_shown_once_and_audited() {
     assert_eq!((&entry["action"], &entry["name"]), (&json!("token.create"), &json!("nightly <b>")));
     assert_eq!((&entry["token"], &entry["of_other_tenant"]), (&json!("all"), &json!(false)));
     assert_eq!((&entry["counts"], &entry["subject"]), (&json!({"scopes": 2}), &json!(info.id)));
+    assert_eq!(entry["filter"], json!({"scopes": "import:write import:read", "expires": true}));
     // A form that is sent again makes nothing and shows nothing.
     let again = make(&fields).await;
     assert!(again.body.contains("No token was made.") && again.body.contains("already"), "{}", again.body);
@@ -113,20 +116,72 @@ async fn a_token_for_all_tenants_is_made_by_such_a_one_in_its_own_tenant_alone()
     let shown = boss.fill("/console/tokens", "/console/tokens", &fields).await;
     let second = Browser::signed_in(&server, &made(&shown)).await;
     assert!(second.page("/console/tenants").await.contains("Open Globex"));
+    // What it makes ends with it at the latest.
+    let end = named(&server, "second").await.unwrap().expires_at;
+    for (name, valid_for) in [("third", ""), ("fourth", "90d")] {
+        let fields = [("name", name), ("scope", "ops"), ("valid_for", valid_for)];
+        made(&second.fill("/console/tokens", "/console/tokens", &fields).await);
+        assert_eq!(named(&server, name).await.unwrap().expires_at, end, "{name}");
+    }
+    // Whoever may not give what a token may does not revoke it.
+    let ops = Browser::signed_in(&server, &server.token).await;
+    let page = ops.page("/console/tokens").await;
+    assert!(page.contains("\"Revoke third\"") && !page.contains("\"Revoke second\""), "{page}");
+    let revoke = async |browser: &Browser<'_>, name: &str| {
+        browser.fill("/console/tokens", "/console/tokens/revoke", &[("name", name)]).await.status
+    };
+    assert_eq!((revoke(&ops, "second").await, revoke(&ops, "nobody").await), (403, 404));
+    assert!(named(&server, "second").await.unwrap().revoked_at.is_none());
+    assert_eq!((revoke(&ops, "third").await, revoke(&boss, "fourth").await), (303, 303));
     let opened = second.fill("/console/tenants", "/console/tenants", &[("tenant", "globex")]).await;
     assert_eq!(opened.status, 303);
     let page = second.page("/console/tokens").await;
     assert!(page.contains("value=\"ops\"") && !page.contains("value=\"tenants:all\""), "{page}");
     assert_eq!(second.fill("/console/tokens", "/console/tokens", &fields).await.status, 403);
     assert!(tokens::list(server.store.pool(), other.id).await.unwrap().is_empty());
-    // One for that tenant alone is that tenant's.
+    // One for that tenant alone is that tenant's, and has an end.
+    for (valid_for, why) in [("", "say how long"), ("91d", "90d at most")] {
+        let fields = [("name", "second"), ("scope", "ops"), ("valid_for", valid_for)];
+        let refused = second.fill("/console/tokens", "/console/tokens", &fields).await;
+        let said = refused.body.contains("No token was made.") && refused.body.contains(why);
+        assert!(refused.status == 200 && said, "{}", refused.body);
+    }
     let fields = [("name", "second"), ("scope", "ops"), ("valid_for", "1d")];
     let theirs = made(&second.fill("/console/tokens", "/console/tokens", &fields).await);
+    let info = tokens::find_by_name(server.store.pool(), other.id, "second").await.unwrap().unwrap();
+    assert_eq!(info.expires_at, end);
     let theirs = Browser::signed_in(&server, &theirs).await;
     assert!(theirs.page("/console").await.contains("Globex"));
     assert_eq!(theirs.get("/console/tenants").await.status, 403);
     let entries = theirs.page("/console/audit").await;
     assert!(entries.contains("token.create") && entries.contains("token second, an operator’s"), "{entries}");
+}
+
+/// The server asks for the body with an answer of its own: the form is on its way then.
+#[tokio::test]
+async fn what_is_revoked_while_its_form_is_on_its_way_does_nothing() {
+    let server = Server::start().await;
+    let short = token(&server.store, &server.tenant, "short", &[Scope::Ops]).await;
+    let browser = Browser::signed_in(&server, &short).await;
+    let form = browser.get("/console/tokens").await.form().to_owned();
+    let body = format!("form={form}&name=late&scope=ops&valid_for=1d");
+    let (address, cookie) = (server.url.strip_prefix("http://").unwrap(), browser.cookie.as_deref().unwrap());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /console/tokens HTTP/1.1\r\nhost: {address}\r\ncookie: {cookie}\r\nexpect: 100-continue\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    stream.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    tokens::revoke(&server.store, server.tenant.id, "short").await.unwrap().unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 303") && answer.contains("/console/sign-in"), "{answer}");
+    assert!(named(&server, "late").await.is_none());
 }
 
 #[tokio::test]

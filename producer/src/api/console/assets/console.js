@@ -61,8 +61,8 @@
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("main");
-      // The session is in another tenant meanwhile: what this page shows is not its business any more.
-      if (fresh && fresh.dataset.tenant !== main.dataset.tenant) return location.reload();
+      // Another session, or this one in another tenant meanwhile: what this page shows is not its business any more.
+      if (fresh && fresh.dataset.session !== main.dataset.session) return location.reload();
       if (fresh) merge(fresh, main);
       silent.hidden = true;
     } catch {
