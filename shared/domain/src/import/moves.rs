@@ -138,7 +138,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Staged,
         "dead_letter",
         "its message became a dead letter, and it has attempts left",
-        "shared/store/src/dispatch.rs",
+        "shared/store/src/dispatch/letters.rs",
     ),
     to(
         &[ChunkState::Dispatched],
