@@ -497,8 +497,10 @@ table! {
         PlannedGroupByNumber = "planned_group_by_number",
         /// What an undo takes back is not compared with its plan.
         UndoPlanUnbound = "undo_plan_unbound",
-        /// A change that an undo leaves out since it differs from its plan forgets what somebody took back of it.
-        LeftOutForgetsEdits = "left_out_forgets_edits",
+        /// Earlier changes of a user are compared with it although an undo leaves a later one out, and count as changed by somebody.
+        LeftOutPoisonsEarlier = "left_out_poisons_earlier",
+        /// A retry of an undo does not forget of whom a change was left out.
+        RetryLeavesLeftOut = "retry_leaves_left_out",
         /// Plans contain the arrays and objects of users unchanged, and deeply nested ones cannot be read.
         PlanNestsValues = "plan_nests_values",
         /// A plan that cannot be read stops every erasure.

@@ -24,4 +24,4 @@ pub use flat::{Flat, Row, flat_profile, flat_user, is_membership, membership_pat
 pub(crate) use flat::{kept_alike, objects_kept_alike, same};
 pub use images::Images;
 pub use left::{LeftUser, lay_left_over, left};
-pub use plan::{ChangeResult, Found, Kept, Places, Planned, Step, Written, plan, plan_without};
+pub use plan::{ChangeResult, Found, Kept, LEFT_OUT, Places, Planned, Step, Written, plan, plan_without};

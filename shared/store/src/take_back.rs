@@ -1,6 +1,8 @@
 //! Undoing changes, as [`upsert`](super::upsert) applies records: finds the users, plans the changes
 //! ([`plan`]), and writes the plan, in the caller's transaction.
 
+mod left_out;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +21,7 @@ use muster_domain::undo::{
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+pub(super) use self::left_out::forget_left_out;
 use super::StoreError;
 use super::convert::number;
 use super::upsert::{Memberships, insert, release, update};
@@ -51,7 +54,13 @@ pub async fn take_back(
 ) -> Result<TakenBack, StoreError> {
     let found = find(connection, tenant, import, undo.of, changes).await?;
     let (planned, drifts) = match check {
-        Some(check) => plan_undo(changes, &found, undo, check),
+        Some(check) => {
+            let gone = match check.refuse {
+                true => left_out::gone(connection, import, changes, &found).await?,
+                false => Vec::new(),
+            };
+            plan_undo(changes, &found, &gone, undo, check)
+        }
         None => (plan(changes, &found, undo), Vec::new()),
     };
     fault::point(Point::Planned)?;

@@ -52,7 +52,8 @@ impl Work<'_> {
         let (tenant, import) = (self.locked.tenant, self.locked.import);
         let drift = |at: usize, told: &ChangeResult| self.compare_undone(chosen.get(at)?.0, told);
         let check = UndoCheck { drift: &drift, refuse: self.locked.plan != Some(PlanUse::Apply) };
-        let check = self.planned.is_some().then_some(&check);
+        // Records that are tried again are not compared, and still wait for what is left out.
+        let check = self.locked.plan.is_some().then_some(&check);
         let done = store::take_back(transaction, tenant, import, &changes, undo, check).await?;
         let TakenBack { planned, changed_by, drifts } = done;
         let mut written = Written {

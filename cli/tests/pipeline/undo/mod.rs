@@ -1,6 +1,7 @@
 //! Undoing imports: everything back as it was, people's own edits kept, once and for all whatever dies.
 
 mod again;
+mod left_out;
 mod planned;
 mod property;
 mod story;

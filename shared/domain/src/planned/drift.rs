@@ -88,6 +88,12 @@ impl Drift {
         Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::PENDING }
     }
 
+    /// That of a change that an undo does not take back, since a later change of the same user, or of one that has the value that it gives
+    /// back, is not taken back either.
+    pub fn behind_a_later_change() -> Self {
+        Self { fields: Vec::new(), planned: Verdict::PENDING, now: Verdict::FAILED }
+    }
+
     /// The error of a record that is not applied because of it.
     pub fn error(&self) -> RecordError {
         RecordError::new(ErrorCode::ChangedSincePlan, format!("{}; it is not applied", self.words()))
@@ -103,7 +109,10 @@ impl Drift {
             Some(reason) => format!("{} ({})", word(verdict.outcome), reason.as_str()),
             None => word(verdict.outcome).to_owned(),
         };
-        let mut words = if self.planned.outcome == Outcome::Pending {
+        let is_behind = self.planned.outcome == Outcome::Pending;
+        let mut words = if is_behind && self.now == Verdict::FAILED {
+            "a later change has to be taken back first, and that is no longer what the plan says".to_owned()
+        } else if is_behind {
             "records before it for the same user are no longer what the plan says".to_owned()
         } else if self.planned == self.now {
             "what it changes is no longer what the plan says".to_owned()

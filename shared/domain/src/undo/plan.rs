@@ -20,6 +20,10 @@ use crate::outcome::{Outcome, Verdict};
 /// Fields whose values are unique in a tenant.
 pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
 
+/// Stands among the kept fields of a user of whom a change is left out: none of its earlier changes is taken back before that one. No
+/// field has an empty path.
+pub const LEFT_OUT: &str = "";
+
 /// A user as it is now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -30,7 +34,7 @@ pub struct Found {
     /// The earlier version since which nobody else changed the user: later changes were the import's, and
     /// were undone by this undo or by an earlier partial one. None where nothing is known.
     pub stands_for: Option<i32>,
-    /// Fields that this undo left as they are: earlier changes of them are not undone either.
+    /// Fields that this undo left as they are: earlier changes of them are not undone either. Also [`LEFT_OUT`].
     pub kept: BTreeSet<String>,
     /// Everything that it has.
     pub fields: Flat,
@@ -52,7 +56,7 @@ pub struct Step {
     pub version: i32,
     /// The version that it is known to stand for: its own where nothing is known.
     pub stands_for: i32,
-    /// Fields that were left as they are.
+    /// Fields that were left as they are, and [`LEFT_OUT`] where a change of it is left out.
     pub kept: Vec<String>,
 }
 
@@ -146,8 +150,8 @@ pub fn plan(changes: &[Change], found: &[Found], undo: &Undo) -> Planned {
     plan_without(changes, found, undo, &BTreeSet::new())
 }
 
-/// The same, but nothing is taken back of the changes at the places of `left_out`, which fail. What somebody else changed or took back
-/// of their fields is remembered all the same, so that earlier changes of the same fields do not pass over it.
+/// The same, but nothing is taken back of the changes at the places of `left_out`, which fail. What they changed still stands, so nothing is
+/// noted of their fields, only that earlier changes of their users have to wait.
 pub fn plan_without(changes: &[Change], found: &[Found], undo: &Undo, left_out: &BTreeSet<usize>) -> Planned {
     let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
     loop {
@@ -227,16 +231,36 @@ impl<'a, 't> Pass<'a, 't> {
     }
 
     fn take_back(&mut self, change: &Change, left_out: bool) -> ChangeResult {
+        if left_out {
+            return self.leave_out(change);
+        }
         match change.kind {
-            Kind::Updated => self.restore(change, left_out),
-            _ if left_out => ChangeResult::of(Verdict::FAILED),
+            Kind::Updated => self.restore(change),
             Kind::Inserted => self.delete(change),
             Kind::Deleted => self.make_again(change),
         }
     }
 
-    /// Field by field: what still is as the import left it is as before again. Of one that is left out only what is not is noted.
-    fn restore(&mut self, change: &Change, left_out: bool) -> ChangeResult {
+    /// Notes that a change of this user stands, whether the user is there or not.
+    fn leave_out(&mut self, change: &Change) -> ChangeResult {
+        let gone = || Draft {
+            base: None,
+            now: None,
+            raised: 0,
+            version: 0,
+            stands_for: 0,
+            kept: BTreeSet::new(),
+            touched: false,
+        };
+        let draft = self.drafts.entry(change.user).or_insert_with(gone);
+        if !mutant(Mutant::LeftOutPoisonsEarlier) {
+            draft.kept.insert(LEFT_OUT.to_owned());
+        }
+        ChangeResult::of(Verdict::FAILED)
+    }
+
+    /// Field by field: what still is as the import left it is as before again.
+    fn restore(&mut self, change: &Change) -> ChangeResult {
         let (undo, taken) = (self.undo, self.taken);
         let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
         let (known, current) = (draft.stands_for, draft.current());
@@ -255,20 +279,15 @@ impl<'a, 't> Pass<'a, 't> {
                 kept.push(Kept { path: path.to_owned(), holder: None });
             } else if same(now.get(path), before) {
                 // Somebody took it back already, and it is theirs now.
-                let forgotten = done || left_out && mutant(Mutant::LeftOutForgetsEdits);
-                draft.kept.extend((!forgotten).then(|| path.to_owned()));
+                draft.kept.extend((!done).then(|| path.to_owned()));
             } else if !same(now.get(path), left) && !mutant(Mutant::UndoOverwrites) {
                 kept.push(Kept { path: path.to_owned(), holder: None });
             } else if let Some(holder) = holder_of(taken, change.user, path) {
                 kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
-            } else if !left_out {
+            } else {
                 old.insert(path, put(now, path, before));
                 restored.insert(path);
             }
-        }
-        if left_out {
-            draft.kept.extend(kept.into_iter().map(|kept| kept.path));
-            return ChangeResult::of(Verdict::FAILED);
         }
         for path in put_back(change, now, &old, &mut restored) {
             kept.push(Kept { path: path.to_owned(), holder: None });

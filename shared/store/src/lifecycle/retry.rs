@@ -15,6 +15,7 @@ use super::{REOPENED_AT_A_TIME, Transition, commit, settle};
 use crate::audit::{self, Did, Entry};
 use crate::convert::{numbers, read_sheet, small};
 use crate::problems::{self, Cause};
+use crate::take_back::forget_left_out;
 use crate::{Store, StoreError, duplicates, undo, unreadable};
 
 const RETRY: ImportStep = ImportStep::of("retry", ImportState::Completed, ImportState::Running);
@@ -59,6 +60,9 @@ pub async fn retry_cause(
     }
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
     let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
+    if reopened > 0 {
+        forget_left_out(&mut transaction, import, cause).await?;
+    }
     let moved = if reopened == 0
         && !(row.state == "completed" && has_open_chunks(&mut transaction, import).await?)
     {
