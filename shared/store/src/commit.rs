@@ -43,7 +43,7 @@ pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(
         // What the server itself refuses (a constraint that is checked at the end) is not committed.
         Err(error) if error.kind() == ErrorKind::Transient && !fault::mutant(Mutant::CommitAnswerTrusted) => {
             tracing::warn!(%error, "the answer to a commit was lost; asking what became of it");
-            settle(store, &Committing { number, token, began }, error).await
+            Box::pin(settle(store, &Committing { number, token, began }, error)).await
         }
         answer => answer,
     }

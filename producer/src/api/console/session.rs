@@ -290,10 +290,10 @@ impl Filled {
         Ok(Self { visit, fields: fields? })
     }
 
-    /// The form, if the secret in it counts.
-    fn given(self, counts: impl Fn(&Visit, &str) -> bool) -> Result<Self, ConsoleError> {
+    /// Whether the secret in the form counts.
+    fn is_given(&self, counts: impl Fn(&Visit, &str) -> bool) -> bool {
         let given = self.field(FORM_FIELD).is_some_and(|form| counts(&self.visit, form));
-        if given || mutant(Mutant::ConsoleTakesAnyForm) { Ok(self) } else { Err(ConsoleError::Form) }
+        given || mutant(Mutant::ConsoleTakesAnyForm)
     }
 }
 
@@ -301,7 +301,8 @@ impl FromRequest<AppState> for Filled {
     type Rejection = ConsoleError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
-        Self::read(request, state).await?.given(Visit::gave)
+        let filled = Self::read(request, state).await?;
+        if filled.is_given(Visit::gave) { Ok(filled) } else { Err(ConsoleError::Form) }
     }
 }
 
@@ -314,7 +315,8 @@ impl FromRequest<AppState> for Leaving {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
         let counts = |visit: &Visit, form: &str| visit.gave(form) || visit.key.gave(None, form);
-        Ok(Self(Filled::read(request, state).await?.given(counts)?.key()))
+        let filled = Filled::read(request, state).await?;
+        if filled.is_given(counts) { Ok(Self(filled.key())) } else { Err(ConsoleError::Form) }
     }
 }
 
