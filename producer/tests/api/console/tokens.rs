@@ -140,7 +140,7 @@ async fn a_token_for_all_tenants_is_made_by_such_a_one_in_its_own_tenant_alone()
     assert_eq!(second.fill("/console/tokens", "/console/tokens", &fields).await.status, 403);
     assert!(tokens::list(server.store.pool(), other.id).await.unwrap().is_empty());
     // One for that tenant alone is that tenant's, and has an end.
-    for (valid_for, why) in [("", "say how long"), ("91d", "90d at most")] {
+    for (valid_for, why) in [("", "Say how long"), ("91d", "must be 90d at most")] {
         let fields = [("name", "second"), ("scope", "ops"), ("valid_for", valid_for)];
         let refused = second.fill("/console/tokens", "/console/tokens", &fields).await;
         let said = refused.body.contains("No token was made.") && refused.body.contains(why);
