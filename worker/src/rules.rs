@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{GroupId, ImportId, TenantId};
-use muster_domain::options::{Enrolment, NewerOptions};
+use muster_domain::options::NewerOptions;
 use muster_domain::rules::Rules;
 use muster_store::{Connection, StoreError, apply};
 
@@ -60,10 +60,10 @@ impl RulesCache {
         };
         // A group that is still to be made gets its number when the plan is applied. And a database that was restored, or a standby that
         // had not heard everything, may have forgotten that and give the number to another group.
-        let numbered = |group| group != NO_GROUP && !fault::mutant(Mutant::RulesOutliveTheirDatabase);
-        if rules.options.enrolment.is_some_and(|Enrolment { group_id: group, .. }| {
-            group == GroupId::PLANNED.get() || numbered(group)
-        }) {
+        let group = rules.options.enrolment.map_or(NO_GROUP, |place| place.group_id);
+        let is_remembered = group == NO_GROUP
+            || (fault::mutant(Mutant::RulesOutliveTheirDatabase) && group != GroupId::PLANNED.get());
+        if !is_remembered {
             return Ok(Known::Rules(rules));
         }
         if cache.rules.len() >= REMEMBERED {

@@ -408,7 +408,7 @@ async fn work_on(store: &Store, work: &Work) -> Result<(), StoreError> {
             Err(error) => Some(error.to_string()),
         };
         if !note(store, work.id, work.done + at, import, why).await? {
-            return Ok(());
+            return Ok(()); // Aborted, or somebody else went on with it.
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ pub async fn commit(store: &Store, mut transaction: Transaction<'_>) -> Result<(
 }
 
 /// Deletes marks that nobody looks for any more.
-pub async fn forget_marks(store: &Store) -> Result<u64, StoreError> {
+pub async fn forget_commit_marks(store: &Store) -> Result<u64, StoreError> {
     let forgotten = sqlx::query!(
         "delete from commit_marks where at < now() - make_interval(secs => $1)",
         MARKS_KEPT.as_secs_f64()

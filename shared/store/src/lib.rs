@@ -77,7 +77,7 @@ pub mod webhooks;
 
 use muster_domain::fault::{Mutant, mutant};
 
-pub use commit::{commit, forget_marks as forget_commit_marks};
+pub use commit::{commit, forget_commit_marks};
 pub use error::{DatabaseError, StoreError};
 pub use muster_runtime::retry::ErrorKind;
 pub use pool::{PoolStatus, Store, StoreOptions, UploadPermit, Wakes};

@@ -30,9 +30,11 @@ use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::stalls::stalled;
 
-/// Most tenants on the page; those of which imports are named, and imports of each that are.
+/// Most tenants on the page.
 const MOST: i64 = 100;
+/// Most tenants of which imports are named.
 const MOST_NAMED: usize = 10;
+/// Most imports of each of these that are named.
 const MOST_IMPORTS: i64 = 5;
 
 /// Something about an import that needs somebody.

@@ -18,9 +18,9 @@ pub enum DeadLetterOf {
     Nothing,
 }
 
-/// Looks whose dead letter it is. A chunk of another import than the message names is not meant: numbers of chunks are given away again
-/// where the database was restored, and a message can be forged. A chunk that has attempts left is not at fault, and is dispatched again. A worker that died over it
-/// spent one, as for the workers.
+/// Looks whose dead letter it is. A chunk of another import than the message names is not meant: a restored database gives the numbers of
+/// chunks away again, and a message can be forged. A chunk that has attempts left is not at fault, and is dispatched again. A worker that
+/// died over it spent one, as for the workers.
 pub async fn dead_letter(
     store: &Store,
     chunk: ChunkId,
