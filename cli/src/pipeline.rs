@@ -71,7 +71,7 @@ pub(crate) fn worker_options(config: &Config) -> WorkerOptions {
 /// How the configuration wants a dispatcher to work.
 pub(crate) fn dispatch_options(config: &Config) -> DispatchOptions {
     DispatchOptions {
-        window: config.dispatch.window as usize,
+        window: config.dispatch.window.map(|places| places as usize),
         lease: config.dispatch.lease,
         poll: config.dispatch.poll,
         stall_after: config.dispatch.stall_after,

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use muster_domain::dispatch::{FairShare, LaneHead, Silence};
+use muster_domain::dispatch::{self, FairShare, LaneHead, Silence};
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_queue::{Headers, Message, Queue, QueueError};
@@ -20,9 +20,9 @@ use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::supervise::{Progress, Supervised, supervise};
 use muster_runtime::telemetry::traces;
 use muster_store::dispatch::{self as store, ClaimedChunk};
-use muster_store::holding::{Held, Holder, Holding};
+use muster_store::holding::{BEAT, Held, Holder, Holding};
 use muster_store::status::Bounds;
-use muster_store::{Store, StoreError};
+use muster_store::{Store, StoreError, holders};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -39,8 +39,8 @@ const LOOKED: Duration = Duration::from_secs(3);
 /// How a dispatcher works.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatchOptions {
-    /// Most chunks that are with the workers at a time.
-    pub window: usize,
+    /// Most chunks that are with the workers at a time. None: what follows from the workers.
+    pub window: Option<usize>,
     /// How long a chunk that is with the workers holds its place in the window.
     pub lease: Duration,
     /// How often to look without having been woken.
@@ -73,7 +73,7 @@ pub struct Retention {
 impl Default for DispatchOptions {
     fn default() -> Self {
         Self {
-            window: 16,
+            window: None,
             lease: Duration::from_secs(30),
             poll: Duration::from_millis(250),
             stall_after: Duration::from_secs(60),
@@ -109,7 +109,7 @@ impl Dispatcher {
     pub fn start(store: Store, queue: Queue, options: DispatchOptions) -> Self {
         let stop = CancellationToken::new();
         let wake = Arc::new(Notify::new());
-        let holding = Holding::start(store.clone(), "dispatcher");
+        let holding = Holding::start(store.clone(), "dispatcher", None);
         let run = Arc::new(Run {
             store,
             queue,
@@ -213,12 +213,16 @@ struct Rounds {
     since: Instant,
     /// The broker did not take everything in the last round.
     refused: bool,
+    /// Places in the window, and when they were last counted.
+    window: usize,
+    counted: Option<Instant>,
 }
 
 impl Rounds {
     fn new(run: Arc<Run>) -> Self {
         let (fair, since) = (FairShare::default(), Instant::now());
-        Self { run, fair, lane: 0, published: Vec::new(), since, refused: false }
+        let window = dispatch::window(run.options.window, None);
+        Self { run, fair, lane: 0, published: Vec::new(), since, refused: false, window, counted: None }
     }
 
     async fn run(mut self, progress: Progress) {
@@ -287,34 +291,43 @@ impl Rounds {
         Ok(())
     }
 
+    /// The window follows from the workers that live, unless it is set.
+    async fn count_places(&mut self) -> Result<(), StoreError> {
+        let set = self.run.options.window;
+        if set.is_none() && self.counted.is_none_or(|counted| counted.elapsed() >= BEAT) {
+            self.window = dispatch::window(None, holders::slots(&self.run.store).await?);
+            self.counted = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     async fn choose(&mut self) -> Result<Vec<ChunkId>, StoreError> {
-        let options = &self.run.options;
+        self.count_places().await?;
         self.lane = if self.lane >= i32::from(i16::MAX) { 0 } else { self.lane + 1 };
-        let wanted = i32::try_from(options.window).unwrap_or(i32::MAX / 2);
+        let wanted = i32::try_from(self.window).unwrap_or(i32::MAX / 2);
         let mut read = store::some_lane_heads(&self.run.store, Some(wanted), self.lane).await?;
         self.keep_places(&mut read.heads);
         // For the case that what was read is not enough to choose from.
         let before = read.cut.then(|| self.fair.clone());
-        let mut window = self.window(&read.heads);
+        let mut window = self.places(&read.heads);
         let mut chosen = self.fair.choose(&read.heads, window);
         let full = in_flight(&read.heads) + chosen.len() >= window;
         if let Some(before) = before.filter(|_| !full) {
             read = store::some_lane_heads(&self.run.store, None, self.lane).await?;
             self.keep_places(&mut read.heads);
             self.fair = before;
-            window = self.window(&read.heads);
+            window = self.places(&read.heads);
             chosen = self.fair.choose(&read.heads, window);
         }
         Ok(chosen)
     }
 
     /// A broker that did not take everything is tried with one chunk, so that an outage does not move a window of them to and fro.
-    fn window(&self, heads: &[LaneHead]) -> usize {
-        let window = self.run.options.window;
+    fn places(&self, heads: &[LaneHead]) -> usize {
         if self.refused && !fault::mutant(Mutant::WholeWindowRefused) {
-            window.min(in_flight(heads) + 1)
+            self.window.min(in_flight(heads) + 1)
         } else {
-            window
+            self.window
         }
     }
 

@@ -1,5 +1,6 @@
 //! The complete worker, as `muster worker`, `muster serve` and the tests start it.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ impl Worker {
             first_delay: options.first_delay,
             longest_delay: options.longest_delay,
         };
-        let holding = Holding::start(store.clone(), "worker");
+        let holding = Holding::start(store.clone(), "worker", NonZeroU16::new(options.concurrency.max(1)));
         // Part of the time that the worker's task has to stop.
         let releasing = (options.grace - leaving(options.grace)) * 2 / 3;
         let shared = Shared::new(

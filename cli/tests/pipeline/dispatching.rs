@@ -2,6 +2,7 @@
 //! each time: do others go on, does the chunk come again soon, and never too often.
 
 use muster_domain::outcome::Counts;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
@@ -13,7 +14,7 @@ use muster_queue::{Headers, Message, Queue, QueueOptions, Topology};
 use muster_runtime::clock;
 use muster_store::Store;
 use muster_store::dispatch::{self, ClaimedChunk, DeadLetterOf};
-use muster_store::{StoreOptions, holders, retention, tenants};
+use muster_store::{StoreOptions, holders, retention, status, tenants};
 use muster_testkit::proxy::{Proxy, Then};
 
 use crate::harness::{Backend, Pipeline, people};
@@ -22,6 +23,7 @@ use crate::refusals::execute;
 
 on_both_queues!(
     without_workers_no_more_messages_wait_than_the_window_has_places,
+    more_workers_get_more_places,
     a_locked_chunk_stops_nobody_else,
     a_purged_queue_delays_another_tenant_by_seconds,
     a_deleted_queue_delays_another_tenant_by_seconds,
@@ -85,7 +87,7 @@ async fn without_workers_no_more_messages_wait_than_the_window_has_places(backen
     pipeline.limits.chunk = WIDE;
     let import = pipeline.accepted(&people(800), &ImportOptions::default()).await;
     let lease = Duration::from_secs(1);
-    let dispatcher = start(&pipeline, DispatchOptions { window: 16, lease, ..options() });
+    let dispatcher = start(&pipeline, DispatchOptions { window: Some(16), lease, ..options() });
     waiting(&pipeline, 16).await;
     // However long: eight leases.
     let until = Instant::now() + 8 * lease;
@@ -104,11 +106,47 @@ async fn without_workers_no_more_messages_wait_than_the_window_has_places(backen
     pipeline.finish().await;
 }
 
+/// The window is not set here: what the workers say that they can do is what they get, twice.
+async fn more_workers_get_more_places(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    pipeline.limits.chunk = WIDE;
+    let (one, other) = (clock::new_id(), clock::new_id());
+    let alive = async || {
+        for (worker, slots) in [(one, 5), (other, 7)] {
+            holders::say(&pipeline.store, worker, "worker of a test", NonZeroU16::new(slots), &[])
+                .await
+                .unwrap();
+        }
+    };
+    alive().await;
+    let import = pipeline.accepted(&people(2_000), &ImportOptions::default()).await;
+    let dispatcher = start(&pipeline, options());
+    wait_until("two places for each slot", async || {
+        alive().await;
+        pipeline.queue.depth().await.unwrap().ready == 24
+    })
+    .await;
+    let settled = Instant::now() + Duration::from_millis(500);
+    wait_until("nothing more is sent", async || {
+        alive().await;
+        let sent = number(&pipeline.store, "select count(*) from chunks where state = 'dispatched'").await;
+        assert_eq!(sent, 24);
+        Instant::now() > settled
+    })
+    .await;
+    let bounds = options().bounds();
+    let progress = status::of(&pipeline.store, pipeline.tenant, &[import], &bounds).await.unwrap();
+    assert_eq!(progress[&import].window.size, 24);
+    dispatcher.stop().await;
+    pipeline.queue.purge().await.unwrap();
+    pipeline.finish().await;
+}
+
 async fn a_locked_chunk_stops_nobody_else(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let lease = Duration::from_secs(1);
     // One place, which the locked chunk has.
-    let dispatcher = start(&pipeline, DispatchOptions { window: 1, lease, ..options() });
+    let dispatcher = start(&pipeline, DispatchOptions { window: Some(1), lease, ..options() });
     let sick = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     waiting(&pipeline, 1).await;
     let mut operator = pipeline.store.connection().await.unwrap();
@@ -387,6 +425,48 @@ async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
     pipeline.finish().await;
 }
 
+/// While the database refuses an import, one chunk at a time tries it, each in its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_the_database_refuses_is_tried_with_one_chunk_at_a_time() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 100, bytes: 64 * 1024, lanes: 3 };
+    pipeline.accepted(&people(200), &ImportOptions::default()).await;
+    let store = &pipeline.store;
+    let ready = async || -> Vec<ChunkId> {
+        let heads = dispatch::lane_heads(store).await.unwrap();
+        heads.iter().filter(|head| head.ready).map(|head| head.chunk).collect()
+    };
+    let defer = async |chunk: ChunkId, due: &str| {
+        let deferral = "update chunks set state = 'retryable', deferrals = deferrals + 1, leased_until = null, claim_until = null,
+                               problem = 'refused', problem_at = clock_timestamp(), due_at = now() + $2::text::interval
+                         where id = $1";
+        sqlx::query(deferral).bind(chunk.get()).bind(due).execute(store.pool()).await.unwrap();
+    };
+    let all = ready().await;
+    assert_eq!(all.len(), 3, "all lanes go");
+    defer(all[0], "1 hour").await;
+    assert!(ready().await.is_empty(), "what was deferred last is not due");
+    defer(all[0], "-1 second").await;
+    for _ in 0..2 {
+        let next = ready().await;
+        assert!(next.len() == 1 && next[0] != all[0], "one that was not tried yet: {next:?}");
+        assert_eq!(dispatch::claim(store, &next, 60.0).await.unwrap().len(), 1);
+        assert!(ready().await.is_empty(), "one at a time");
+        defer(next[0], "-1 second").await;
+    }
+    assert_eq!(ready().await, [all[0]], "of those that were tried the one that waits longest");
+    // An applied chunk of the import proves that the database takes it again.
+    sqlx::query("update chunks set applied_at = clock_timestamp() where id = $1")
+        .bind(all[0].get())
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let mut again = ready().await;
+    again.sort_unstable();
+    assert_eq!(again, all, "all lanes go again");
+    pipeline.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
@@ -399,11 +479,11 @@ async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     dispatch::confirm(store, &[chunk], 60.0).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
     let process = clock::new_id();
-    holders::say(store, process, "test", &[chunk]).await.unwrap();
+    holders::say(store, process, "test", None, &[chunk]).await.unwrap();
     assert!(dispatch::silent(store, 60.0).await.unwrap().is_empty());
-    holders::say(store, process, "test", &[]).await.unwrap();
+    holders::say(store, process, "test", None, &[]).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
-    holders::say(store, process, "test", &[chunk]).await.unwrap();
+    holders::say(store, process, "test", None, &[chunk]).await.unwrap();
     let old = "update chunk_holders set seen_at = now() - interval '10 seconds'";
     sqlx::query(old).execute(store.pool()).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
@@ -541,7 +621,7 @@ async fn a_broker_that_is_away_is_tried_with_one_chunk() {
     .await
     .unwrap();
     pipeline.accepted(&people(200), &ImportOptions::default()).await;
-    let options = DispatchOptions { window: 16, ..options() };
+    let options = DispatchOptions { window: Some(16), ..options() };
     let dispatcher = Dispatcher::start(pipeline.store.clone(), queue.clone(), options);
     let rounds = "select count(distinct xid) from claims";
     wait_until("four rounds", async || number(&pipeline.store, rounds).await >= 4).await;

@@ -93,7 +93,7 @@ impl Pipeline {
 
     pub(crate) fn dispatcher(&self) -> Dispatcher {
         let options = DispatchOptions {
-            window: 8,
+            window: Some(8),
             poll: Duration::from_millis(50),
             lease: self.lease,
             ..DispatchOptions::default()

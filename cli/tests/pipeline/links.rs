@@ -18,7 +18,7 @@ on_both_queues!(a_slow_link_costs_time_and_nothing_else);
 /// A dispatcher that reaches the broker by the same way as the worker.
 fn dispatcher(pipeline: &Pipeline, away: &Away) -> Dispatcher {
     let options =
-        DispatchOptions { window: 8, poll: Duration::from_millis(50), ..DispatchOptions::default() };
+        DispatchOptions { window: Some(8), poll: Duration::from_millis(50), ..DispatchOptions::default() };
     Dispatcher::start(pipeline.store.clone(), away.queue.clone(), options)
 }
 

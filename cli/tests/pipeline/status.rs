@@ -27,7 +27,7 @@ on_both_queues!(
 );
 
 /// So short that every import that makes no progress stands still.
-const BOUNDS: Bounds = Bounds { window: 8, stall_after: Duration::from_millis(1) };
+const BOUNDS: Bounds = Bounds { window: Some(8), stall_after: Duration::from_millis(1) };
 
 async fn progress(pipeline: &Pipeline, import: ImportId) -> Progress {
     let found = status::of_one(&pipeline.store, pipeline.tenant, import, &BOUNDS).await.unwrap();
@@ -192,9 +192,10 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     let older = pipeline.accepted(&people(200), &ImportOptions::default()).await;
     let younger = pipeline.accepted(&people(20), &ImportOptions::default()).await;
-    let one = DispatchOptions { window: 1, poll: Duration::from_millis(50), ..DispatchOptions::default() };
+    let one =
+        DispatchOptions { window: Some(1), poll: Duration::from_millis(50), ..DispatchOptions::default() };
     let dispatcher = muster_producer::Dispatcher::start(pipeline.store.clone(), pipeline.queue.clone(), one);
-    let bounds = Bounds { window: 1, ..BOUNDS };
+    let bounds = Bounds { window: Some(1), ..BOUNDS };
     let deadline = Instant::now() + Duration::from_secs(60);
     // A worker that lives and takes nothing: it waits for the lock.
     let mut holder = pipeline.store.connection().await.unwrap();
@@ -287,8 +288,8 @@ async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
     let source = pipeline.accepted(&people(1), &manual).await;
     let other = tenants::create(store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner().id;
     // A window that is full, and a dispatcher and a worker that live.
-    holders::say(store, clock::new_id(), "dispatcher 1", &[]).await.unwrap();
-    holders::say(store, clock::new_id(), "worker 1", &[]).await.unwrap();
+    holders::say(store, clock::new_id(), "dispatcher 1", None, &[]).await.unwrap();
+    holders::say(store, clock::new_id(), "worker 1", None, &[]).await.unwrap();
     copied(&pipeline, source, pipeline.tenant, 0..150, "1 hour").await;
     copied(&pipeline, source, other, 150..153, "2 hours").await;
     copied(&pipeline, source, pipeline.tenant, 153..154, "1 minute").await;
@@ -297,12 +298,12 @@ async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
                 where import_id = (select id from imports where state = 'running' order by started_at desc limit 1)";
     execute(&pipeline, sql).await;
     // No place in the window is free, so that whoever has no problem waits for others.
-    let full = Bounds { window: 0, ..BOUNDS };
+    let full = Bounds { window: Some(0), ..BOUNDS };
     let stalled = status::stalled(store, &full).await.unwrap();
     assert_eq!((stalled.count, stalled.first.len()), (1, 1), "{stalled:?}");
     assert_eq!(stalled.first[0].progress.problem.as_ref().unwrap().message, "the disk is full");
     // Places are free, and nothing is sent: all of them stand still, the longest first, and as many are told as can be read.
-    let free = Bounds { window: 8, ..BOUNDS };
+    let free = Bounds { window: Some(8), ..BOUNDS };
     let stalled = status::stalled(store, &free).await.unwrap();
     assert_eq!((stalled.count, stalled.first.len()), (154, status::TOLD));
     assert_eq!(stalled.first[0].tenant, other);
@@ -353,7 +354,7 @@ async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_says_nothing_for_some_seconds_is_listed_no_more() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    holders::say(&pipeline.store, clock::new_id(), "worker 1", &[]).await.unwrap();
+    holders::say(&pipeline.store, clock::new_id(), "worker 1", None, &[]).await.unwrap();
     assert_eq!(holders::list(&pipeline.store).await.unwrap().len(), 1);
     let later =
         format!("update chunk_holders set seen_at = seen_at - interval '{} seconds'", LIVES.as_secs() + 1);

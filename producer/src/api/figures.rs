@@ -27,7 +27,6 @@ pub(super) async fn read(state: &AppState) {
     metrics::gauge!("muster_store_reachable").set(f64::from(u8::from(store == "ok")));
     let takes = depth.is_some() && !state.0.queue.is_blocked();
     metrics::gauge!("muster_queue_reachable").set(f64::from(u8::from(takes)));
-    metrics::gauge!("muster_dispatch_window_size").set(float(state.0.bounds.window as u64));
     if let Some(depth) = depth {
         metrics::gauge!("muster_queue_messages", "state" => "ready").set(float(depth.ready));
         metrics::gauge!("muster_queue_messages", "state" => "dead").set(float(depth.dead));
@@ -58,6 +57,7 @@ fn set_figures(figures: &Figures) {
         metrics::gauge!("muster_chunks", "state" => state.as_str()).set(float(count));
     }
     metrics::gauge!("muster_oldest_pending_seconds").set(figures.oldest_seconds);
+    metrics::gauge!("muster_dispatch_window_size").set(float(figures.around.window));
     metrics::gauge!("muster_dispatch_window_used").set(float(figures.around.used));
     metrics::gauge!("muster_processes", "kind" => "worker").set(float(figures.around.workers));
     metrics::gauge!("muster_processes", "kind" => "dispatcher").set(float(figures.around.dispatchers));

@@ -8,6 +8,18 @@ use std::time::Duration;
 use crate::fault::{Mutant, mutant};
 use crate::id::{ChunkId, ImportId, TenantId};
 
+/// Places in the window while nothing is known of the workers.
+const WINDOW: usize = 16;
+/// Places in the smallest window that follows from the workers.
+const SMALLEST_WINDOW: usize = 4;
+
+/// How many chunks may be with the workers at a time: what is set, or two for each chunk that the workers apply at a time. So no
+/// worker waits for a chunk, and a new import waits behind few of the others' (P8).
+pub fn window(set: Option<usize>, slots: Option<u64>) -> usize {
+    let twice = |slots: u64| usize::try_from(slots.saturating_mul(2)).unwrap_or(usize::MAX);
+    set.or_else(|| slots.map(|slots| twice(slots).max(SMALLEST_WINDOW))).unwrap_or(WINDOW)
+}
+
 /// A chunk that may go to the workers, or is there already. Only the first open chunk of a lane may go, and only while no other of
 /// its lane is there: that keeps a lane in order (P4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

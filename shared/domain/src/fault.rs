@@ -339,6 +339,8 @@ table! {
         YoungestFirst = "youngest_first",
         /// No place is kept for small imports (V7).
         NoPlaceForSmall = "no_place_for_small",
+        /// All lanes of an import that the database refuses are tried again, each by itself (P8).
+        AllLanesProbe = "all_lanes_probe",
         /// Lost chunks are not looked for (V8).
         WaitForLease = "wait_for_lease",
         /// A task that panicked is not started again (D18).

@@ -474,7 +474,7 @@ pub const LIMITS: &[Group] = &[
                 "Chunks with the workers",
                 Set("dispatch.window"),
                 Else("the others wait in the store"),
-                &["the_window_holds_and_shares_are_even"],
+                &["the_window_holds_and_shares_are_even", "more_workers_get_more_places"],
             ),
             limit(
                 "Time that a chunk has a place in the window",

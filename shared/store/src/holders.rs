@@ -2,6 +2,7 @@
 //! is silent for [`LIVES`] is taken for dead, and its chunks for free.
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,15 +15,25 @@ use super::{Store, StoreError};
 /// A process that says nothing for so long is gone, and what it held is not held any more.
 pub const LIVES: Duration = Duration::from_secs(3);
 
-/// Says that a process lives, and which chunks it holds.
-pub async fn say(store: &Store, process: Uuid, name: &str, chunks: &[ChunkId]) -> Result<(), StoreError> {
+/// With how many slots a worker counts that does not say: the most that it has without a setting.
+pub(crate) const SLOTS_UNSAID: i32 = 8;
+
+/// Says that a process lives, how many chunks it applies at a time if it is a worker, and which chunks it holds.
+pub async fn say(
+    store: &Store,
+    process: Uuid,
+    name: &str,
+    slots: Option<NonZeroU16>,
+    chunks: &[ChunkId],
+) -> Result<(), StoreError> {
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     sqlx::query!(
-        "insert into chunk_holders (id, name, chunks)
-         values ($1, $2, $3)
+        "insert into chunk_holders (id, name, slots, chunks)
+         values ($1, $2, $3, $4)
          on conflict (id) do update set seen_at = now(), chunks = excluded.chunks",
         process,
         name,
+        slots.map(|slots| i32::from(slots.get())),
         &ids,
     )
     .execute(store.pool())
@@ -48,6 +59,20 @@ pub async fn of(store: &Store, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, St
         .filter(|(chunk, _)| ids.contains(chunk))
         .map(|(chunk, name)| (ChunkId::new(chunk), name))
         .collect())
+}
+
+/// How many chunks the workers that live apply at a time, all together. None if no worker lives.
+pub async fn slots(store: &Store) -> Result<Option<u64>, StoreError> {
+    let slots = sqlx::query_scalar!(
+        r#"select sum(coalesce(slots, $2))::bigint
+             from chunk_holders
+            where seen_at > now() - make_interval(secs => $1) and name like 'worker%'"#,
+        LIVES.as_secs_f64(),
+        SLOTS_UNSAID,
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(slots.map(i64::unsigned_abs))
 }
 
 /// A process ends: what it held is not held any more.

@@ -4,6 +4,7 @@
 //! This only affects how soon a lost chunk is found. A chunk that is taken for lost by mistake is sent again, which changes nothing (P3).
 
 use std::collections::HashMap;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Store, holders};
+use crate::{Store, StoreError, holders};
 
 /// How often a process says what it holds.
 pub const BEAT: Duration = Duration::from_secs(1);
@@ -45,14 +46,14 @@ pub struct Held {
 }
 
 impl Holding {
-    /// Starts to tell; `name` is what the process does. The store may be away.
-    pub fn start(store: Store, name: &'static str) -> Self {
+    /// Starts to tell; `kind` is what the process does, and a worker has so many slots. The store may be away.
+    pub fn start(store: Store, kind: &'static str, slots: Option<NonZeroU16>) -> Self {
         let (process, holder) = (clock::new_id(), Holder::default());
+        let name = format!("{kind} {} on {}", std::process::id(), host());
+        let teller = Teller { store: store.clone(), process, name, slots, holder: holder.clone() };
         let stop = CancellationToken::new();
-        let task = supervise("holding", stop.clone(), {
-            let (store, holder) = (store.clone(), holder.clone());
-            move |progress| tell(store.clone(), process, name, holder.clone(), stop.clone(), progress)
-        });
+        let task =
+            supervise("holding", stop.clone(), move |progress| teller.clone().run(stop.clone(), progress));
         Self { store, process, holder, task }
     }
 
@@ -75,29 +76,37 @@ impl Holding {
     }
 }
 
-async fn tell(
+/// What a process says of itself, and to whom.
+#[derive(Clone)]
+struct Teller {
     store: Store,
     process: Uuid,
-    kind: &'static str,
+    name: String,
+    slots: Option<NonZeroU16>,
     holder: Holder,
-    stop: CancellationToken,
-    progress: Progress,
-) {
-    let name = format!("{kind} {} on {}", std::process::id(), host());
-    let mut beat = interval(BEAT);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = beat.tick() => {}
-            () = stop.cancelled() => return,
-        }
-        let chunks = holder.chunks();
-        match Store::within(TOLD_WITHIN, holders::say(&store, process, &name, &chunks)).await {
-            Ok(()) => progress.note(),
-            Err(error) => {
-                tracing::debug!(%error, "the store could not be informed of what this process holds")
+}
+
+impl Teller {
+    async fn run(self, stop: CancellationToken, progress: Progress) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            match Store::within(TOLD_WITHIN, self.say()).await {
+                Ok(()) => progress.note(),
+                Err(error) => {
+                    tracing::debug!(%error, "the store could not be informed of what this process holds")
+                }
             }
         }
+    }
+
+    async fn say(&self) -> Result<(), StoreError> {
+        let chunks = self.holder.chunks();
+        holders::say(&self.store, self.process, &self.name, self.slots, &chunks).await
     }
 }
 

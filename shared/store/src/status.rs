@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use muster_domain::dispatch;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::progress::{Facts, Problem, Progress, Surroundings};
@@ -16,14 +17,14 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::convert::number;
-use super::holders::LIVES;
+use super::holders::{LIVES, SLOTS_UNSAID};
 use super::{Store, StoreError};
 
 /// What the program's settings say of dispatching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Places in the window.
-    pub window: usize,
+    /// Places in the window. None: what follows from the workers.
+    pub window: Option<usize>,
     /// How long an import may run without progress before it counts as stalled.
     pub stall_after: Duration,
 }
@@ -114,15 +115,18 @@ pub async fn surroundings<'c>(
     let row = sqlx::query!(
         r#"select (select count(*) from chunks where state = 'dispatched' and leased_until > now()) as "used!",
                   count(*) filter (where name like 'worker%')     as "workers!",
+                  sum(coalesce(slots, $2)) filter (where name like 'worker%') as slots,
                   count(*) filter (where name like 'dispatcher%') as "dispatchers!"
              from chunk_holders
             where seen_at > now() - make_interval(secs => $1)"#,
         LIVES.as_secs_f64(),
+        SLOTS_UNSAID,
     )
     .fetch_one(executor)
     .await?;
+    let slots = row.slots.map(i64::unsigned_abs);
     Ok(Surroundings {
-        window: bounds.window as u64,
+        window: dispatch::window(bounds.window, slots) as u64,
         used: wide(row.used),
         workers: wide(row.workers),
         dispatchers: wide(row.dispatchers),

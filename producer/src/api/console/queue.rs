@@ -37,7 +37,7 @@ struct Work {
     unacked: Option<u64>,
     consumers: Option<u64>,
     /// Places in the window that are taken, and all of them.
-    window: Option<(u64, usize)>,
+    window: Option<(u64, u64)>,
     /// Records of the tenant that were settled in the last minute.
     settled: u64,
     blocked: bool,
@@ -80,7 +80,7 @@ async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<
             .zip(figures.as_ref())
             .map(|(depth, known)| known.published.saturating_sub(depth.ready)),
         consumers: figures::consumers(state).await,
-        window: figures.map(|known| (known.around.used, state.0.bounds.window)),
+        window: figures.map(|known| (known.around.used, known.around.window)),
         settled: minute.iter().map(|part| part.done + part.failed).sum(),
         blocked: state.0.queue.is_blocked(),
         processes: holders::list(store).await?,

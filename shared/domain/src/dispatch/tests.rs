@@ -17,6 +17,15 @@ fn head(chunk: i64, import: u128, tenant: i32, ready: bool, in_flight: bool) -> 
 }
 
 #[test]
+fn the_window_follows_from_the_workers_unless_it_is_set() {
+    assert_eq!(window(None, None), 16, "no worker lives, or nobody asked yet");
+    for (slots, places) in [(0, 4), (1, 4), (2, 4), (3, 6), (8, 16), (300, 600)] {
+        assert_eq!(window(None, Some(slots)), places, "{slots}");
+    }
+    assert_eq!(window(Some(3), Some(100)), 3);
+}
+
+#[test]
 fn a_small_import_is_not_starved_by_a_large_one() {
     let mut heads: Vec<LaneHead> = (0..16).map(|n| head(n, 1, 1, true, false)).collect();
     heads.push(head(100, 2, 2, true, false));

@@ -214,8 +214,8 @@ settings! {
     }
     /// Sending chunks to the workers.
     dispatch: DispatchConfig {
-        window: u32 = 16,
-            "Most chunks that are with the workers at a time.";
+        window: Option<u32> = None,
+            "Most chunks that are with the workers at a time. Not set: two for each chunk that all workers together apply at a time.";
         lease: Duration = Duration::from_secs(30),
             "A chunk that is with the workers for longer gives its place in the window to another.";
         poll: Duration = Duration::from_millis(250),
@@ -368,7 +368,7 @@ impl Config {
             ("intake.depth", self.intake.depth, 1, 64),
             ("intake.max_records", self.intake.max_records, 1, u32::MAX),
             ("tenant.imports", self.tenant.imports, 1, 1_000_000),
-            ("dispatch.window", self.dispatch.window, 1, 10_000),
+            ("dispatch.window", self.dispatch.window.unwrap_or(1), 1, 10_000),
             ("worker.concurrency", self.worker.slots(), 1, 256),
             ("worker.attempts", self.worker.attempts, 1, 100),
             ("webhook.per_tenant", self.webhook.per_tenant, 1, 1_000),

@@ -60,7 +60,10 @@ impl Config {
             let message = "must be at least four times dispatch.poll, or chunks are sent again before anybody has looked";
             wrong("dispatch.lease", message.into());
         }
-        if self.dispatch.window < self.worker.slots() && self.worker.concurrency.is_some() {
+        if let Some(window) = self.dispatch.window
+            && self.worker.concurrency.is_some()
+            && window < self.worker.slots()
+        {
             let message = format!(
                 "must be at least worker.concurrency, which is {}, or workers wait for chunks; 2 × that is better",
                 self.worker.slots()
@@ -141,7 +144,10 @@ mod tests {
             (vec![("http.tls_client_authority", "a.pem")], "needs http.tls_certificate and http.tls_key"),
             (vec![("retention.imports", "1d")], "must not be longer than retention.imports"),
             (vec![("dispatch.poll", "30s"), ("dispatch.lease", "1min")], "at least four times dispatch.poll"),
-            (vec![("worker.concurrency", "17")], "must be at least worker.concurrency, which is 17"),
+            (
+                vec![("dispatch.window", "16"), ("worker.concurrency", "17")],
+                "must be at least worker.concurrency, which is 17",
+            ),
         ] {
             let settings: Vec<_> = settings.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
             let problems = resolve(&settings).unwrap_err();
