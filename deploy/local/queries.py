@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MACRO = re.compile(r"\bsqlx::query(?:_as|_scalar)?(?:_unchecked)?!\s*\(")
+FILE = re.compile(r'\bsqlx::query_file(?:_as|_scalar)?(?:_unchecked)?!\s*\(\s*(?:\w[\w:]*\s*,\s*)?"([^"]+)"')
 TEXT = re.compile(r'(?:\s|//[^\n]*)*(?:\w[\w:]*\s*,(?:\s|//[^\n]*)*)?(?:r(#*)"([\s\S]*?)"\1|"((?:\\[\s\S]|[^"\\])*)")(\s*\+)?')
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "0": "\0"}
 # As PostgreSQL names types, and as .sqlx does.
@@ -54,6 +55,10 @@ def queries():
                 beginnings[query] = where
                 continue
             found[hashlib.sha256(query.encode()).hexdigest()] = where
+        # The path begins at the folder of the crate.
+        for macro in FILE.finditer(text):
+            file = ROOT.joinpath(*path.relative_to(ROOT).parts[:2], macro.group(1))
+            found[hashlib.sha256(file.read_bytes()).hexdigest()] = str(file.relative_to(ROOT))
     return found
 
 
