@@ -8,6 +8,7 @@ use muster_runtime::limits::{LIMITS, Most, tables};
 use muster_testkit::sources;
 
 const MEMORY: &str = include_str!("../../test_data/limits/memory.md");
+const FUZZING: &str = include_str!("../../test_data/limits/fuzzing.md");
 
 #[test]
 fn every_limit_has_its_setting_and_its_tests() {
@@ -29,7 +30,7 @@ fn the_page_of_limits_is_the_table() {
     let page = format!(
         "# Limits\n\n<!-- Made of shared/runtime/src/limits.rs: MUSTER_UPDATE_DOCS=1 cargo nextest run --workspace --all-features the_page_of_limits -->\n\n\
          What is bounded, what becomes of more, and the tests that stand at the limit. In brackets is the setting that changes it;\n\
-         what has none is part of what the value is. Settings are checked for what they make together.\n\n{}{MEMORY}",
+         what has none is part of what the value is. Settings are checked for what they make together.\n\n{}{MEMORY}{FUZZING}",
         tables()
     );
     let path = sources::root().join("docs/limits.md");
