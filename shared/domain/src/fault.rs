@@ -657,6 +657,8 @@ table! {
         GivenColumnsAlone = "given_columns_alone",
         /// A parameter may hold a NUL, which the database refuses.
         NulInParameters = "nul_in_parameters",
+        /// What is told of a record may hold a NUL, which no JSON of the database can be read with.
+        NulInTexts = "nul_in_texts",
         /// Browsers keep a file of the console for good, under whatever address it was asked for.
         AnyAddressForGood = "any_address_for_good",
         /// An upload that waits for the end of its import keeps its place.

@@ -185,9 +185,8 @@ async fn move_on(
         (false, Start::Plan) => PLAN,
     };
     let state = step.target();
-    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
-    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
-    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    let columns =
+        serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let reading =
         serde_json::to_value(received.reading).map_err(|error| StoreError::Program(error.to_string()))?;
     let moved = sqlx::query!(
