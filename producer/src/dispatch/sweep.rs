@@ -34,6 +34,8 @@ const FORGET_HOLDERS: Duration = Duration::from_secs(60);
 /// How often keys of plans are deleted that nobody needs any more, and how many times in a row.
 const FORGET_KEYS: Duration = Duration::from_secs(10);
 const FORGET_KEYS_TURNS: usize = 20;
+/// How many times in a row leftovers of one upload are deleted.
+const LEFTOVERS_TURNS: usize = 20;
 /// How long one turn of an action on many imports may take.
 const BULK_WITHIN: Duration = Duration::from_secs(600);
 /// How long retention may take.
@@ -224,11 +226,32 @@ impl Run {
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
         fault::point(Point::Sweep).map_err(StoreError::from)?;
-        let abandoned = self.within(receiving::abort_abandoned(&self.store, false)).await?;
-        if abandoned > 0 {
+        let abandoned = self.within(receiving::abort_abandoned(&self.store, false)).await;
+        if let Ok(abandoned @ 1..) = abandoned {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
+        self.delete_leftovers().await?;
+        abandoned?;
         Ok(())
+    }
+
+    /// Deletes what is left of uploads that came to nothing. One that cannot be deleted keeps no other.
+    async fn delete_leftovers(&self) -> Result<(), SweepError> {
+        let mut problem = None;
+        for import in self.within(receiving::left_over(&self.store)).await? {
+            for _ in 0..LEFTOVERS_TURNS {
+                match self.within(receiving::delete_leftovers(&self.store, import)).await {
+                    Ok(true) if !self.stop.is_cancelled() => {}
+                    Ok(_) => break,
+                    Err(error) if error.is_answer() => {
+                        problem.get_or_insert(error);
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        problem.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn number_events(&self) -> Result<(), SweepError> {

@@ -129,13 +129,14 @@ pub async fn receive(
         transaction.rollback().await?;
         return Ok(Concluded::NotStaged);
     }
+    let unique = options.duplicates == Duplicates::Refuse;
+    let duplicates = if unique { duplicates::fail(&mut transaction, import, options).await? } else { 0 };
+    // Last, since the tenant's other uploads wait for its lock, and the search for duplicates may take long.
     let allowance = quota::left(&mut transaction, tenant, import, limits).await?;
     if let Err(error) = allowance.check(received.total, received.bytes) {
         transaction.rollback().await?;
         return Ok(Concluded::OverQuota(error));
     }
-    let unique = options.duplicates == Duplicates::Refuse;
-    let duplicates = if unique { duplicates::fail(&mut transaction, import, options).await? } else { 0 };
     let invalid = received.invalid + duplicates;
     if let Some(dates) = received.dates.filter(|_| !fault::mutant(Mutant::DatesStayAuto)) {
         sqlx::query!(
