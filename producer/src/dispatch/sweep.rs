@@ -120,13 +120,13 @@ impl Run {
             return Ok(());
         }
         let lease = self.options.lease.as_secs_f64();
-        let mut taken = self.within(store::take_back_claims(&self.store)).await?;
-        let mut silent = self.within(store::silent(&self.store, lease)).await?;
+        let mut taken = self.within(store::take_back_claims(&self.urgent)).await?;
+        let mut silent = self.within(store::silent(&self.urgent, lease)).await?;
         let mut waiting = Ok(0);
         if !silent.is_empty() {
             // Before the chunks are read again: messages delivered in between then count as waiting, which does no harm.
             waiting = self.queue.depth().await.map(|depth| depth.ready);
-            silent = self.within(store::silent(&self.store, lease)).await?;
+            silent = self.within(store::silent(&self.urgent, lease)).await?;
         }
         // Where the queue cannot be reached, all of them may wait in it.
         let ready = waiting.as_ref().map_or(u64::MAX, |ready| *ready);
@@ -136,10 +136,10 @@ impl Run {
             silence.lost(&silent, ready, self.started.elapsed(), PATIENCE)
         };
         if !lost.is_empty() {
-            taken += self.within(store::take_back(&self.store, &lost)).await?;
+            taken += self.within(store::take_back(&self.urgent, &lost)).await?;
         }
         silent.retain(|chunk| !lost.contains(chunk));
-        if !silent.is_empty() && self.within(store::renew_waiting(&self.store, &silent, lease)).await? > 0 {
+        if !silent.is_empty() && self.within(store::renew_waiting(&self.urgent, &silent, lease)).await? > 0 {
             tracing::warn!(chunks = silent.len(), ready, "chunks wait in the queue: are workers running?");
         }
         self.looked.note();
@@ -197,7 +197,7 @@ impl Run {
         let chunk = ChunkId::new(message.headers.chunk_id);
         let (import, tenant) = (message.headers.import_id, message.headers.tenant);
         let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
-        let letter_of = store::dead_letter(&self.store, chunk, ImportId::new(import), attempts);
+        let letter_of = store::dead_letter(&self.urgent, chunk, ImportId::new(import), attempts);
         match self.within(letter_of).await? {
             DeadLetterOf::Innocent => {
                 tracing::warn!(
