@@ -253,7 +253,8 @@ impl Session {
         let topology = Topology::new(&config.broker.prefix)?;
         Ok(match &config.broker.url {
             Some(url) => Queue::rabbit(url.secret().expose_secret(), topology, QueueOptions::default())?,
-            None => Queue::postgres(self.store.pool().clone(), topology, QueueOptions::default()),
+            // Chunks go out and come back however much is read.
+            None => Queue::postgres(self.store.reserved().pool().clone(), topology, QueueOptions::default()),
         })
     }
 

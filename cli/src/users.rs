@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::IdentifierField;
+use muster_domain::quantity::parse_moment;
 use muster_domain::tenant::Slug;
 use muster_domain::user::User;
 use muster_producer::export::{self, ExportFormat, UsersWanted};
@@ -117,7 +118,7 @@ struct Which {
     #[arg(long, value_name = "SLUG", visible_alias = "organization")]
     org: Option<Slug>,
     /// Only those that were changed since then
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     updated_since: Option<DateTime<Utc>>,
 }
 

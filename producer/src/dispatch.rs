@@ -111,6 +111,7 @@ impl Dispatcher {
         let wake = Arc::new(Notify::new());
         let holding = Holding::start(store.clone(), "dispatcher", None);
         let run = Arc::new(Run {
+            urgent: store.reserved(),
             store,
             queue,
             options,
@@ -188,6 +189,8 @@ async fn listen(run: Arc<Run>) {
 /// What the tasks of a dispatcher share.
 struct Run {
     store: Store,
+    /// The same over connections that no reads take: chunks go out however much is read.
+    urgent: Store,
     queue: Queue,
     options: DispatchOptions,
     wake: Arc<Notify>,
@@ -271,7 +274,8 @@ impl Rounds {
             fault::point(Point::Claim)?;
             let confirmed = self.ids();
             let lease = run.options.lease.as_secs_f64();
-            let claimed = run.within(store::claim_to_publish(&run.store, &chosen, &confirmed, lease)).await?;
+            let claimed =
+                run.within(store::claim_to_publish(&run.urgent, &chosen, &confirmed, lease)).await?;
             self.published.clear();
             let held: Vec<Held> = claimed.iter().map(|chunk| run.holder.hold(chunk.id)).collect();
             let sent = join_all(claimed.into_iter().map(|chunk| run.publish(chunk))).await;
@@ -285,17 +289,18 @@ impl Rounds {
         if !self.published.is_empty() && self.since.elapsed() >= CONFIRM_WITHIN {
             self.confirm().await?;
         }
-        for import in run.within(store::complete_ended(&run.store)).await? {
+        let completed = run.within(store::complete_ended(&run.urgent)).await?;
+        for import in completed.imports {
             tracing::info!(%import, "import completed");
         }
-        Ok(())
+        completed.problem.map_or(Ok(()), Err)
     }
 
     /// The window follows from the workers that live, unless it is set.
     async fn count_places(&mut self) -> Result<(), StoreError> {
         let set = self.run.options.window;
         if set.is_none() && self.counted.is_none_or(|counted| counted.elapsed() >= BEAT) {
-            self.window = dispatch::window(None, holders::slots(&self.run.store).await?);
+            self.window = dispatch::window(None, holders::slots(&self.run.urgent).await?);
             self.counted = Some(Instant::now());
         }
         Ok(())
@@ -305,7 +310,7 @@ impl Rounds {
         self.count_places().await?;
         self.lane = if self.lane >= i32::from(i16::MAX) { 0 } else { self.lane + 1 };
         let wanted = i32::try_from(self.window).unwrap_or(i32::MAX / 2);
-        let mut read = store::some_lane_heads(&self.run.store, Some(wanted), self.lane).await?;
+        let mut read = store::some_lane_heads(&self.run.urgent, Some(wanted), self.lane).await?;
         self.keep_places(&mut read.heads);
         // For the case that what was read is not enough to choose from.
         let before = read.cut.then(|| self.fair.clone());
@@ -313,7 +318,7 @@ impl Rounds {
         let mut chosen = self.fair.choose(&read.heads, window);
         let full = in_flight(&read.heads) + chosen.len() >= window;
         if let Some(before) = before.filter(|_| !full) {
-            read = store::some_lane_heads(&self.run.store, None, self.lane).await?;
+            read = store::some_lane_heads(&self.run.urgent, None, self.lane).await?;
             self.keep_places(&mut read.heads);
             self.fair = before;
             window = self.places(&read.heads);
@@ -344,7 +349,7 @@ impl Rounds {
         let published = self.ids();
         if !published.is_empty() {
             let lease = self.run.options.lease.as_secs_f64();
-            self.run.within(store::confirm(&self.run.store, &published, lease)).await?;
+            self.run.within(store::confirm(&self.run.urgent, &published, lease)).await?;
             self.published.clear();
         }
         Ok(())
@@ -394,7 +399,7 @@ impl Run {
                 tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be published; it stays staged");
                 let problem = format!("the queue does not accept it: {error}");
                 // Should this fail too, the claim runs out.
-                if let Err(error) = self.within(store::unclaim(&self.store, id, &problem)).await {
+                if let Err(error) = self.within(store::unclaim(&self.urgent, id, &problem)).await {
                     tracing::warn!(%import, %tenant, chunk = %id, %error, "a chunk could not be given back");
                 }
                 false

@@ -419,6 +419,11 @@ fn count_codes(codes: &BTreeMap<ErrorCode, u64>, repeated: u64) {
     }
 }
 
+/// Whether an import in this state was received, whatever became of it since. (One that is gone counts as aborted.)
+fn was_received(state: ImportState) -> bool {
+    !matches!(state, ImportState::Receiving | ImportState::Aborted | ImportState::Refused)
+}
+
 /// Ends an import that came to nothing. `counts` are those that it has if it turns out to be received all the same.
 async fn discard(
     store: &Store,
@@ -439,10 +444,7 @@ async fn discard(
     while Instant::now() < deadline {
         match store::discard(store, import, state, &error).await {
             // The store did not say whether it committed, and now it is seen that it did.
-            Ok(now)
-                if matches!(now, ImportState::Received | ImportState::Planning | ImportState::Running)
-                    && !fault::mutant(Mutant::CommitAnswerTrusted) =>
-            {
+            Ok(now) if was_received(now) && !fault::mutant(Mutant::CommitAnswerTrusted) => {
                 metrics::counter!("muster_uploads_total", "result" => "received").increment(1);
                 return Ok(Receipt { import, state: now, counts });
             }
@@ -463,4 +465,19 @@ async fn discard(
         Failure::Abort(error) => ReceiveError::Aborted(import, error),
         Failure::Store(error) => ReceiveError::Store(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small import may have come to its end before the answer of its commit is known.
+    #[test]
+    fn an_import_that_went_on_meanwhile_was_received() {
+        use ImportState::{Aborted, Receiving, Refused};
+        for state in ImportState::ALL {
+            assert_eq!(was_received(*state), ![Receiving, Aborted, Refused].contains(state), "{state}");
+        }
+        assert!(was_received(ImportState::Completed) && was_received(ImportState::Paused));
+    }
 }

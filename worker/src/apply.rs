@@ -76,6 +76,7 @@ impl Job<'_> {
         let locked = pool.within(store::lock(&mut transaction, chunk, self.worker, mode.exclusive)).await?;
         let locked = match self.check(locked, mode, standing) {
             Ok(locked) => locked,
+            Err(Report::NothingToDo) => return self.take_note_away(transaction).await,
             Err(report) => return self.leave(transaction, report).await,
         };
         fault::point_of(Point::ApplyLocked, chunk.get())?;
@@ -134,6 +135,17 @@ impl Job<'_> {
             return Err(Report::NeedsIsolation);
         }
         if spent >= self.attempts { Err(Report::Spent) } else { Ok(locked) }
+    }
+
+    /// There is nothing to do: the chunk went on while this worker could not reach the store, say. What the worker noted before that must
+    /// not stay, since notes that are left behind count as deaths.
+    async fn take_note_away(&self, mut transaction: Transaction<'_>) -> Result<Report, StoreError> {
+        let (pool, chunk) = (self.pool, self.chunk());
+        if !fault::mutant(Mutant::NoteOfNothing) {
+            pool.within(store::release(&mut transaction, chunk, self.worker)).await?;
+        }
+        pool.within(async { Ok(transaction.commit().await?) }).await?;
+        Ok(Report::NothingToDo)
     }
 
     async fn leave(&self, transaction: Transaction<'_>, report: Report) -> Result<Report, StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_queue::{QueueError, Settler};
 use muster_runtime::retry::{Backoff, Policy as RetryPolicy};
-use muster_store::apply::Later;
+use muster_store::apply::{Costs, Later};
 
 use crate::settlement::Settlement;
 use crate::shared::{Label, Note, Shared};
@@ -19,10 +19,9 @@ pub(crate) async fn conclude(
 ) -> Settlement {
     let Label { import, tenant, chunk } = label;
     let note = match settlement {
-        Settlement::RetryLater(delay) => Note::Later(Later { delay, problem, spends: true }),
-        Settlement::Defer(delay) | Settlement::Wait(delay) => {
-            Note::Later(Later { delay, problem, spends: false })
-        }
+        Settlement::RetryLater(delay) => Note::Later(Later { delay, problem, costs: Costs::Attempt }),
+        Settlement::Defer(delay) => Note::Later(Later { delay, problem, costs: Costs::Deferral }),
+        Settlement::Wait(delay) => Note::Later(Later { delay, problem, costs: Costs::Nothing }),
         Settlement::MarkDead => Note::Dead(problem),
         Settlement::Ack | Settlement::DeadLetter(_) | Settlement::Hold | Settlement::GiveBack => {
             return settlement;

@@ -1,9 +1,11 @@
 //! Connections to the database: the server's are few, and nobody keeps what others need.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use muster_domain::chunk::ChunkLimits;
 use muster_domain::options::ImportOptions;
+use muster_store::StoreOptions;
+use tokio::task::JoinSet;
 
 use crate::harness::{Backend, Pipeline, people};
 
@@ -25,6 +27,49 @@ async fn small_imports_end_soon() {
     }
     took.sort();
     println!("300 records, end to end: p50 {:?}, p90 {:?}", took[20], took[36]);
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Reads take every connection that they can get, and more wait for one. Chunks go out all the same, and it is said who holds them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_take_no_connection_of_the_dispatcher() {
+    let options = StoreOptions { max_connections: 8, ..StoreOptions::default() };
+    let pipeline = Pipeline::with(Backend::Rabbit, &options).await;
+    let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
+    let mut look = pipeline.store.connection().await.unwrap();
+    let pool = pipeline.store.pool();
+    let mut reads = JoinSet::new();
+    for _ in 0..20 {
+        let pool = pool.clone();
+        reads.spawn(async move {
+            let held = pool.acquire().await;
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections() {
+        assert!(Instant::now() < deadline, "the reads do not take every connection");
+        tokio::task::yield_now().await;
+    }
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    loop {
+        let (state, holders): (String, i64) =
+            sqlx::query_as("select state, (select count(*) from chunk_holders) from imports where id = $1")
+                .bind(import.get())
+                .fetch_one(&mut look)
+                .await
+                .unwrap();
+        if state == "completed" && holders == 2 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{state}, and {holders} processes say what they hold");
+        tokio::task::yield_now().await;
+    }
+    reads.shutdown().await;
+    assert_eq!(pipeline.report(import).await.counts.inserted, 100);
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.finish().await;

@@ -488,6 +488,13 @@ async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     let old = "update chunk_holders set seen_at = now() - interval '10 seconds'";
     sqlx::query(old).execute(store.pool()).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
+    // The server's clock was set back since: one that lives would have spoken again.
+    let ahead = "update chunk_holders set seen_at = now() + interval '1 hour'";
+    sqlx::query(ahead).execute(store.pool()).await.unwrap();
+    assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
+    assert!(holders::of(store, &[chunk]).await.unwrap().is_empty());
+    assert!(holders::list(store).await.unwrap().is_empty());
+    assert_eq!(holders::delete_gone(store).await.unwrap(), 1);
     assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 1);
     assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 0, "it is staged already");
     // A claim that nobody published, of a process that is gone.
@@ -495,6 +502,28 @@ async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 0, "it has just been claimed");
     sqlx::query("update chunks set claim_until = now()").execute(store.pool()).await.unwrap();
     assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 1);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_be_completed_stops_no_other() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    let empty = async || pipeline.accepted("email\n", &ImportOptions::default()).await;
+    let (before, stuck, after) = (empty().await, empty().await, empty().await);
+    let refuse = format!(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+         create trigger refuse before update on imports for each row when (old.id = '{stuck}') execute function refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(pipeline.store.pool()).await.unwrap();
+    let mut done = dispatch::complete_ended(&pipeline.store).await.unwrap();
+    done.imports.sort_unstable();
+    let mut others = [before, after];
+    others.sort_unstable();
+    assert_eq!(done.imports, others);
+    assert!(done.problem.is_some());
+    sqlx::raw_sql("drop trigger refuse on imports").execute(pipeline.store.pool()).await.unwrap();
+    let done = dispatch::complete_ended(&pipeline.store).await.unwrap();
+    assert_eq!((done.imports, done.problem.is_none()), (vec![stuck], true));
     pipeline.finish().await;
 }
 

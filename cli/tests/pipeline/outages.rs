@@ -9,8 +9,7 @@ use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Reco
 use muster_domain::options::ImportOptions;
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_runtime::clock;
-use muster_store::lifecycle;
-use muster_store::{Store, StoreOptions};
+use muster_store::{Store, StoreOptions, dispatch, lifecycle};
 use muster_testkit::proxy::{Proxy, Then};
 use muster_worker::{Worker, WorkerOptions};
 
@@ -237,6 +236,42 @@ async fn a_stop_in_an_outage_leaves_no_note_behind(backend: Backend) {
     worker.stop().await;
     dispatcher.stop().await;
     pipeline.queue.delete().await.unwrap();
+}
+
+/// A worker cannot reach the store, and its chunk goes back meanwhile. Back at it, it finds nothing to do, and what it had noted is not to
+/// look as if the chunk had killed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_finds_nothing_to_do_leaves_no_note_behind() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let import = pipeline.accepted(&people(10), &ImportOptions::default()).await;
+    fail::cfg("rules", "return(error)").unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
+    let notes = async || -> i64 {
+        let begun = "select count(*) from chunks where cardinality(begun) > 0";
+        sqlx::query_scalar(begun).fetch_one(pipeline.store.pool()).await.unwrap()
+    };
+    let chunks_of_it = i64::try_from(chunks(&pipeline, import).await.len()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while notes().await < chunks_of_it {
+        assert!(Instant::now() < deadline, "nothing is being applied");
+        tokio::task::yield_now().await;
+    }
+    // Nobody sends them again.
+    dispatcher.stop().await;
+    let taken = dispatch::take_back_all(&pipeline.store).await.unwrap();
+    assert_eq!(i64::try_from(taken).unwrap(), chunks_of_it);
+    fail::remove("rules");
+    while notes().await > 0 {
+        assert!(Instant::now() < deadline, "a note is left");
+        tokio::task::yield_now().await;
+    }
+    let dispatcher = pipeline.dispatcher();
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 10, inserted: 10, ..Counts::default() });
+    let chunks = chunks(&pipeline, import).await;
+    assert!(chunks.iter().all(|(_, _, attempts, _)| *attempts == 0), "{chunks:?}");
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
 }
 
 async fn a_consumer_that_ends_is_started_again(backend: Backend) {

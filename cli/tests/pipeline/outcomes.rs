@@ -3,12 +3,13 @@
 use futures_util::StreamExt;
 use muster_domain::error::ErrorCode;
 use muster_domain::import::ImportState;
-use muster_domain::options::{Enrolment, ImportOptions, OnExisting, OnInvalid, UnknownColumns};
+use muster_domain::options::{Enrolment, HeaderNames, ImportOptions, OnExisting, OnInvalid, UnknownColumns};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::parse::Format;
 use muster_producer::export::{self, ExportFormat, UsersWanted};
 use muster_producer::receive::ReceiveError;
+use muster_store::problems::{self, Cause};
 use muster_store::{catalog, lifecycle, records};
 
 use crate::harness::{Backend, Pipeline, people};
@@ -204,6 +205,53 @@ async fn what_the_database_alone_refuses_fails_alone(backend: Backend) {
     let failed = pipeline.records(report.id, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].code), (14, ErrorCode::DatabaseRefused));
     assert!(!failed[0].errors[0].message.contains("Zoë"));
+    pipeline.finish().await;
+}
+
+/// No JSON of the database can be read with a NUL, and names of a file become parts of some: of errors, and of warnings.
+#[tokio::test]
+async fn a_nul_in_a_name_breaks_no_chunk_and_no_report() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let ndjson = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
+    // Applying warns of the flag, and receiving warned of the number.
+    let warned = "{\"email\":\"a@b.co\",\"phone_number_verified\":true,\"family_name\\u0000\":\"1.5E+10\"}\n";
+    let common = ImportOptions { header_names: HeaderNames::Common, ..ndjson.clone() };
+    let report = pipeline.import(warned, &common).await;
+    assert_eq!(report.counts, Counts { total: 1, inserted: 1, ..Counts::default() });
+    let warnings = pipeline.records(report.id, None).await.remove(0).warnings;
+    assert!(warnings.iter().any(|text| text.contains("family_name\u{fffd}")), "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+
+    let report = pipeline.import("{\"email\":\"b@b.co\",\"x\\u0000\":1}\n", &ndjson).await;
+    assert_eq!(report.counts, Counts { total: 1, failed: 1, ..Counts::default() });
+    let problems = problems::problems(&pipeline.store, pipeline.tenant, report.id, 10).await.unwrap();
+    let causes: Vec<_> =
+        problems.problems.iter().map(|one| (one.code.as_str(), one.field.as_deref())).collect();
+    assert_eq!(causes, [("field_unknown", Some("x\u{fffd}"))]);
+    let cause = Cause { code: Some("field_unknown"), field: Some("x\u{fffd}") };
+    let retried = lifecycle::retry_cause(&pipeline.store, pipeline.tenant, report.id, cause).await;
+    assert!(matches!(retried, Ok(lifecycle::Transition::Done(_))), "{retried:?}");
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    assert_eq!(pipeline.ended(report.id).await.counts.failed, 1);
+    worker.stop().await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// A cause with a NUL refuses the file as any other does.
+#[tokio::test]
+async fn the_brake_tells_of_a_name_with_a_nul() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.brake = Some(50);
+    let file: String = (0..100).map(|n| format!("{{\"email\":\"u{n}@b.co\",\"x\\u0000\":1}}\n")).collect();
+    let ndjson = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
+    match pipeline.upload(file.as_bytes(), &ndjson).await {
+        Err(ReceiveError::Refused(import, error)) => {
+            assert_eq!(error.code, ErrorCode::MostlyInvalid);
+            assert_eq!(pipeline.report(import).await.state, ImportState::Refused);
+        }
+        other => panic!("{other:?}"),
+    }
     pipeline.finish().await;
 }
 

@@ -8,6 +8,7 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{TenantId, UserId};
 use muster_domain::normalise::{EmailAddress, PhoneNumber, Username};
 use muster_domain::options::IdentifierField;
+use muster_domain::quantity::parse_moment;
 use muster_domain::tenant::Slug;
 use muster_domain::token::Scope;
 use muster_domain::user::User;
@@ -117,7 +118,8 @@ async fn page(state: &AppState, tenant: TenantId, mut params: Params) -> Result<
 
 fn filters(params: &mut Params) -> Result<UsersWanted, ApiError> {
     let organization: Option<Slug> = params.take("organization")?;
-    let updated_since = params.take("updated_since")?;
+    let since = params.take::<String>("updated_since")?.map(|text| parse_moment(&text)).transpose();
+    let updated_since = since.map_err(|message| invalid("updated_since", message))?;
     Ok(UsersWanted { organization: organization.map(|slug| slug.as_str().to_owned()), updated_since })
 }
 

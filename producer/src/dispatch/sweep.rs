@@ -34,6 +34,8 @@ const FORGET_HOLDERS: Duration = Duration::from_secs(60);
 /// How often keys of plans are deleted that nobody needs any more, and how many times in a row.
 const FORGET_KEYS: Duration = Duration::from_secs(10);
 const FORGET_KEYS_TURNS: usize = 20;
+/// How many times in a row leftovers of one upload are deleted.
+const LEFTOVERS_TURNS: usize = 20;
 /// How long one turn of an action on many imports may take.
 const BULK_WITHIN: Duration = Duration::from_secs(600);
 /// How long retention may take.
@@ -118,13 +120,13 @@ impl Run {
             return Ok(());
         }
         let lease = self.options.lease.as_secs_f64();
-        let mut taken = self.within(store::take_back_claims(&self.store)).await?;
-        let mut silent = self.within(store::silent(&self.store, lease)).await?;
+        let mut taken = self.within(store::take_back_claims(&self.urgent)).await?;
+        let mut silent = self.within(store::silent(&self.urgent, lease)).await?;
         let mut waiting = Ok(0);
         if !silent.is_empty() {
             // Before the chunks are read again: messages delivered in between then count as waiting, which does no harm.
             waiting = self.queue.depth().await.map(|depth| depth.ready);
-            silent = self.within(store::silent(&self.store, lease)).await?;
+            silent = self.within(store::silent(&self.urgent, lease)).await?;
         }
         // Where the queue cannot be reached, all of them may wait in it.
         let ready = waiting.as_ref().map_or(u64::MAX, |ready| *ready);
@@ -134,10 +136,10 @@ impl Run {
             silence.lost(&silent, ready, self.started.elapsed(), PATIENCE)
         };
         if !lost.is_empty() {
-            taken += self.within(store::take_back(&self.store, &lost)).await?;
+            taken += self.within(store::take_back(&self.urgent, &lost)).await?;
         }
         silent.retain(|chunk| !lost.contains(chunk));
-        if !silent.is_empty() && self.within(store::renew_waiting(&self.store, &silent, lease)).await? > 0 {
+        if !silent.is_empty() && self.within(store::renew_waiting(&self.urgent, &silent, lease)).await? > 0 {
             tracing::warn!(chunks = silent.len(), ready, "chunks wait in the queue: are workers running?");
         }
         self.looked.note();
@@ -195,7 +197,7 @@ impl Run {
         let chunk = ChunkId::new(message.headers.chunk_id);
         let (import, tenant) = (message.headers.import_id, message.headers.tenant);
         let attempts = if mutant(Mutant::InnocentDies) { 0 } else { self.options.attempts };
-        let letter_of = store::dead_letter(&self.store, chunk, ImportId::new(import), attempts);
+        let letter_of = store::dead_letter(&self.urgent, chunk, ImportId::new(import), attempts);
         match self.within(letter_of).await? {
             DeadLetterOf::Innocent => {
                 tracing::warn!(
@@ -224,11 +226,32 @@ impl Run {
 
     async fn abort_abandoned(&self) -> Result<(), SweepError> {
         fault::point(Point::Sweep).map_err(StoreError::from)?;
-        let abandoned = self.within(receiving::abort_abandoned(&self.store, false)).await?;
-        if abandoned > 0 {
+        let abandoned = self.within(receiving::abort_abandoned(&self.store, false)).await;
+        if let Ok(abandoned @ 1..) = abandoned {
             tracing::warn!(abandoned, "imports whose receiver died were aborted");
         }
+        self.delete_leftovers().await?;
+        abandoned?;
         Ok(())
+    }
+
+    /// Deletes what is left of uploads that came to nothing. One that cannot be deleted keeps no other.
+    async fn delete_leftovers(&self) -> Result<(), SweepError> {
+        let mut problem = None;
+        for import in self.within(receiving::left_over(&self.store)).await? {
+            for _ in 0..LEFTOVERS_TURNS {
+                match self.within(receiving::delete_leftovers(&self.store, import)).await {
+                    Ok(true) if !self.stop.is_cancelled() => {}
+                    Ok(_) => break,
+                    Err(error) if error.is_answer() => {
+                        problem.get_or_insert(error);
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        problem.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn number_events(&self) -> Result<(), SweepError> {

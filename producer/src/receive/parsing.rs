@@ -133,7 +133,7 @@ impl Intake {
             codes,
             bytes: self.bytes,
             digest: self.digest.finalize().into(),
-            columns: reading.binding.names().map(str::to_owned).collect(),
+            columns: reading.binding.shown_names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,
             reading: ReadAs::new(&self.dialect, &end),

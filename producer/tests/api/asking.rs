@@ -197,7 +197,13 @@ async fn a_nul_in_a_parameter_is_refused() {
         assert_eq!((status, error["field"].as_str()), (400, Some(field)), "{path}: {error}");
         assert!(error["message"].as_str().unwrap().ends_with("must not hold a NUL"), "{error}");
     }
-    for query in ["filename=%00", "group=a%00", "columns=%00=email"] {
+    for query in [
+        "filename=%00",
+        "group=a%00",
+        "columns=%00=email",
+        "columns=%7B%22a%22:%22custom__b%5Cu0000%22%7D",
+        "columns=%7B%22a%5Cu0000%22:%22email%22%7D",
+    ] {
         assert_refused(server.upload(query, CSV), 400, "invalid_request").await;
     }
     let part = reqwest::multipart::Part::text(CSV).file_name("users.csv");
@@ -206,6 +212,11 @@ async fn a_nul_in_a_parameter_is_refused() {
     for option in ["columns", "null_words", "at"] {
         let profile = server.request(reqwest::Method::PUT, "/v1/profiles/odd");
         let profile = profile.json(&serde_json::json!({ option: "a\0=email" }));
+        assert_refused(profile, 400, "invalid_request").await;
+    }
+    for columns in [r#"{"a":"custom__b\u0000"}"#, r#"{"a\u0000":"email"}"#] {
+        let profile = server.request(reqwest::Method::PUT, "/v1/profiles/odd");
+        let profile = profile.json(&serde_json::json!({ "columns": columns }));
         assert_refused(profile, 400, "invalid_request").await;
     }
 }

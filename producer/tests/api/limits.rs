@@ -242,6 +242,21 @@ async fn uploads_at_once_keep_to_the_quota_together() {
     assert_no_effect(&server).await;
 }
 
+/// The search may take long, and the quota is counted by one upload of the tenant at a time.
+#[tokio::test]
+async fn a_search_for_duplicates_holds_up_no_other_upload_of_the_tenant() {
+    let server = of_tenant(TenantLimits { records_per_day: Some(9), ..TenantLimits::default() }).await;
+    let mut locked = server.store.pool().begin().await.unwrap();
+    sqlx::query("lock table import_doubles in exclusive mode").execute(&mut *locked).await.unwrap();
+    let searching = tokio::spawn(server.upload("duplicates=refuse", csv(0..2)).send());
+    server.until_waiting(1).await;
+    accepted(server.upload("", csv(2..4))).await;
+    locked.rollback().await.unwrap();
+    assert_eq!(searching.await.unwrap().unwrap().status(), 202);
+    // Both are counted.
+    assert_refused(server.upload("", csv(4..10)), 429, "quota_exceeded").await;
+}
+
 #[tokio::test]
 async fn a_tenant_keeps_so_many_bytes_and_no_more() {
     let size = csv(0..2).len() as u64;

@@ -100,6 +100,14 @@ async fn users_are_found_by_one_field() {
     ] {
         assert_refused(server.get(&format!("/v1/users?{wrong}")), 400, "invalid_request").await;
     }
+    // No calendar of the database has them.
+    for year in ["-10000", "-4714", "%2B262000"] {
+        for path in ["/v1/users", "/v1/users/export"] {
+            let request = server.get(&format!("{path}?updated_since={year}-01-01T00:00:00Z"));
+            let told = assert_refused(request, 400, "invalid_request").await;
+            assert_eq!(told["field"], "updated_since", "{told}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! Both carry a stable [`ErrorCode`]; neither ever carries the value at fault.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,8 +19,20 @@ const MAX_FIELD_CHARS: usize = 200;
 /// Most characters of a message.
 const MAX_MESSAGE_CHARS: usize = 1_000;
 
-/// The text, its end cut off beyond so many characters.
+/// The text with U+FFFD for each NUL, which no JSON of the database can be read with. Names of a file may have one, and become texts.
+pub fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') && !mutant(Mutant::NulInTexts) {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The text as it is told: without a NUL, its end cut off beyond so many characters.
 pub(crate) fn cut(mut text: String, most: usize) -> String {
+    if let Cow::Owned(shown) = without_nul(&text) {
+        text = shown;
+    }
     if text.len() > most
         && let Some((at, _)) = text.char_indices().nth(most)
     {
@@ -256,6 +270,14 @@ mod tests {
         let error = told.bounded_by(bound);
         let kept = serde_json::to_string(&stored(std::slice::from_ref(&error))).unwrap();
         assert_eq!(serde_json::from_str::<Vec<RecordError>>(&kept).unwrap(), [error]);
+    }
+
+    #[test]
+    fn no_text_of_an_error_has_a_nul() {
+        let error = RecordError::new(ErrorCode::FieldUnknown, "a\0b").in_field("x\0");
+        assert_eq!((error.message.as_str(), error.field.as_deref()), ("a\u{fffd}b", Some("x\u{fffd}")));
+        let error = FileError::new(ErrorCode::MostlyInvalid, "\0").in_field("\0y");
+        assert_eq!((error.message.as_str(), error.field.as_deref()), ("\u{fffd}", Some("\u{fffd}y")));
     }
 
     #[test]

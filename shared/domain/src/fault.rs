@@ -657,6 +657,14 @@ table! {
         GivenColumnsAlone = "given_columns_alone",
         /// A parameter may hold a NUL, which the database refuses.
         NulInParameters = "nul_in_parameters",
+        /// What is told of a record may hold a NUL, which no JSON of the database can be read with.
+        NulInTexts = "nul_in_texts",
+        /// A worker that finds nothing to do leaves what it noted before.
+        NoteOfNothing = "note_of_nothing",
+        /// A chunk whose turn comes after another's counts as deferred.
+        WaitingIsADeferral = "waiting_is_a_deferral",
+        /// Reads may take every connection to the database.
+        ReadsTakeAll = "reads_take_all",
         /// Browsers keep a file of the console for good, under whatever address it was asked for.
         AnyAddressForGood = "any_address_for_good",
         /// An upload that waits for the end of its import keeps its place.

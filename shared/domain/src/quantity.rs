@@ -1,6 +1,8 @@
-//! Numbers with a unit, as people write them: `250ms`, `90d`, `64MiB`.
+//! Numbers with a unit, as people write them: `250ms`, `90d`, `64MiB`. And moments.
 
 use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Utc};
 
 /// Units of time, the largest first, and how many milliseconds each is.
 pub const DURATION_UNITS: [(&str, u64); 5] =
@@ -24,6 +26,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .filter(|milliseconds| *milliseconds > 0)
         .map(Duration::from_millis)
         .ok_or_else(|| "must be a time above 0, such as 250ms, 10s, 5min, 2h or 30d".into())
+}
+
+/// A moment. Its year has four digits, as RFC 3339 says: a calendar of the database has not all others.
+///
+/// # Errors
+/// What it must be, where it is none.
+///
+/// ```
+/// use muster_domain::quantity::parse_moment;
+///
+/// assert!(parse_moment("2026-01-31T09:30:00+01:00").is_ok());
+/// for none in ["yesterday", "-10000-01-01T00:00:00Z", "+10000-01-01T00:00:00Z"] {
+///     assert!(parse_moment(none).is_err(), "{none}");
+/// }
+/// ```
+pub fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let moment = text.parse::<DateTime<Utc>>().ok().filter(|moment| (0..=9999).contains(&moment.year()));
+    moment.ok_or_else(|| "must be a moment, such as 2026-01-31T09:30:00Z".into())
 }
 
 /// A whole number, perhaps blanks, and a unit that must be one of these.

@@ -344,8 +344,19 @@ pub struct Later<'a> {
     pub delay: Duration,
     /// The reason, without any user's value.
     pub problem: &'a str,
-    /// Whether an attempt is spent: the chunk is at fault, or may be.
-    pub spends: bool,
+    /// What it costs the chunk.
+    pub costs: Costs,
+}
+
+/// What a chunk is charged for not being applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Costs {
+    /// An attempt: the chunk is at fault, or may be.
+    Attempt,
+    /// A deferral: what it needs is not to be had, and the next try comes later each time.
+    Deferral,
+    /// Nothing: its turn comes after another chunk's.
+    Nothing,
 }
 
 const DEFER: ChunkStep = ChunkStep::of("defer", ChunkState::Dispatched, ChunkState::Retryable);
@@ -358,7 +369,8 @@ pub async fn defer(
     worker: Uuid,
     later: Later<'_>,
 ) -> Result<bool, StoreError> {
-    if later.spends {
+    let spends = later.costs == Costs::Attempt;
+    if spends {
         fault::point(Point::CountAttempt)?;
     }
     fault::point(Point::Defer)?;
@@ -368,16 +380,17 @@ pub async fn defer(
                 problem_at = now(), problem_since = case when $6 then now() else coalesce(problem_since, now()) end,
                 begun = array_remove(begun, $2),
                 attempts = attempts + case when $5 then 1 else 0 end,
-                deferrals = deferrals + case when $5 then 0 else 1 end
+                deferrals = deferrals + case when $9 then 1 else 0 end
           where id = $1 and state = any($8)",
         chunk.get(),
         worker,
         later.delay.as_secs_f64(),
         later.problem,
-        later.spends && !fault::mutant(Mutant::AttemptsNotCounted),
+        spends && !fault::mutant(Mutant::AttemptsNotCounted),
         fault::mutant(Mutant::TroubleBeginsAnew),
         DEFER.to(),
         &DEFER.from(),
+        later.costs == Costs::Deferral || fault::mutant(Mutant::WaitingIsADeferral) && !spends,
     )
     .execute(connection)
     .await?;

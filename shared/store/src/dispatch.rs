@@ -3,6 +3,7 @@
 //! Locked rows of chunks are skipped, so one chunk never blocks another.
 
 mod channels;
+mod claimed;
 mod letters;
 
 use muster_domain::dispatch::LaneHead;
@@ -13,7 +14,10 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use channels::{COMPLETED_CHANNEL, WAKE_CHANNEL, wake};
+pub use claimed::ClaimedChunk;
 pub use letters::{DeadLetterOf, dead_letter};
+
+use claimed::ClaimedRow;
 
 use super::holders::LIVES;
 use super::{Store, StoreError};
@@ -61,46 +65,6 @@ pub async fn some_lane_heads(
         in_flight: row.in_flight,
     });
     Ok(Heads { heads: heads.collect(), cut })
-}
-
-/// A chunk claimed for publishing.
-#[derive(Debug, Clone)]
-pub struct ClaimedChunk {
-    /// Id.
-    pub id: ChunkId,
-    /// Its import.
-    pub import: ImportId,
-    /// Its tenant.
-    pub tenant: TenantId,
-    /// The attempt that its delivery will begin.
-    pub attempt: u32,
-    /// The encoded records.
-    pub body: Vec<u8>,
-    /// The trace context of its import, as a header has it.
-    pub traceparent: Option<String>,
-}
-
-/// The same as the store has it.
-struct ClaimedRow {
-    id: i64,
-    import_id: Uuid,
-    tenant_id: i32,
-    attempts: i32,
-    body: Vec<u8>,
-    traceparent: Option<String>,
-}
-
-impl From<ClaimedRow> for ClaimedChunk {
-    fn from(row: ClaimedRow) -> Self {
-        Self {
-            id: ChunkId::new(row.id),
-            import: ImportId::new(row.import_id),
-            tenant: TenantId::new(row.tenant_id),
-            attempt: u32::try_from(row.attempts).unwrap_or(0) + 1,
-            body: row.body,
-            traceparent: row.traceparent,
-        }
-    }
 }
 
 /// How long a claim is good for without being confirmed, in seconds; longer while a process that lives says that it holds the chunk.
@@ -246,7 +210,8 @@ pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, S
           where c.state = 'dispatched' and c.claim_until is null
             and (c.leased_until < now() - make_interval(secs => $1)
                  or not exists (select from chunk_holders h
-                                 where h.seen_at > now() - make_interval(secs => $2) and c.id = any(h.chunks)))
+                                 where h.seen_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
+                                   and c.id = any(h.chunks)))
           order by c.leased_until, c.id",
         (HELD_AT_MOST - 1.0) * lease_seconds,
         LIVES.as_secs_f64(),
@@ -280,7 +245,9 @@ pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
           where id in (select c.id from chunks c
                         where c.state = 'dispatched' and c.claim_until <= now()
                           and not exists (select from chunk_holders h
-                                           where h.seen_at > now() - make_interval(secs => $1) and c.id = any(h.chunks))
+                                           where h.seen_at between now() - make_interval(secs => $1)
+                                                               and now() + make_interval(secs => $1)
+                                             and c.id = any(h.chunks))
                           for no key update of c skip locked)",
         LIVES.as_secs_f64(),
     )
@@ -316,9 +283,17 @@ fn numbers(chunks: &[ChunkId]) -> Vec<i64> {
     chunks.iter().map(|chunk| chunk.get()).collect()
 }
 
-/// Completes the running and paused imports none of whose chunks is open, and returns them; those that were planned are planned now
-/// and wait.
-pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> {
+/// What came of completing imports.
+#[derive(Debug, Default)]
+pub struct Completed {
+    /// Those that are completed now.
+    pub imports: Vec<ImportId>,
+    /// Why the first of those could not be completed that cannot. It keeps no other from it.
+    pub problem: Option<StoreError>,
+}
+
+/// Completes the running and paused imports none of whose chunks is open; those that were planned are planned now and wait.
+pub async fn complete_ended(store: &Store) -> Result<Completed, StoreError> {
     let ended = sqlx::query_scalar!(
         "select i.id
            from imports i
@@ -328,10 +303,16 @@ pub async fn complete_ended(store: &Store) -> Result<Vec<ImportId>, StoreError> 
     )
     .fetch_all(store.pool())
     .await?;
-    let mut completed = Vec::new();
+    let mut completed = Completed::default();
     for import in ended {
-        if complete(store, import).await? {
-            completed.push(ImportId::new(import));
+        match complete(store, import).await {
+            Ok(true) => completed.imports.push(ImportId::new(import)),
+            Ok(false) => {}
+            // The database answers: the others can be completed.
+            Err(error) if error.is_answer() => {
+                completed.problem.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(completed)

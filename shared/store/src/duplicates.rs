@@ -90,8 +90,8 @@ pub(super) async fn fail(
     Ok(failed)
 }
 
-/// The keys have served, or what they are of has come to nothing.
-pub(super) async fn drop_keys(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
+/// The keys have served.
+async fn drop_keys(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
     sqlx::query!("delete from import_doubles where import_id = $1", import).execute(&mut *connection).await?;
     sqlx::query!("delete from import_keys where import_id = $1", import).execute(connection).await?;
     Ok(())

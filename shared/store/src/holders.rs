@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-/// A process that says nothing for so long is gone, and what it held is not held any more.
+/// A process that says nothing for so long is gone, and what it held is not held any more. Nor does one live that spoke so far in the
+/// future: the server's clock was set back since, and a process that lives would have spoken again.
 pub const LIVES: Duration = Duration::from_secs(3);
 
 /// With how many slots a worker counts that does not say: the most that it has without a setting.
@@ -46,7 +47,9 @@ pub async fn of(store: &Store, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, St
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     let rows = sqlx::query!(
         "select name, chunks from chunk_holders
-          where seen_at > now() - make_interval(secs => $2) and chunks && $1 order by name",
+          where seen_at between now() - make_interval(secs => $2) and now() + make_interval(secs => $2)
+            and chunks && $1
+          order by name",
         &ids,
         LIVES.as_secs_f64(),
     )
@@ -66,7 +69,8 @@ pub async fn slots(store: &Store) -> Result<Option<u64>, StoreError> {
     let slots = sqlx::query_scalar!(
         r#"select sum(coalesce(slots, $2))::bigint
              from chunk_holders
-            where seen_at > now() - make_interval(secs => $1) and name like 'worker%'"#,
+            where seen_at between now() - make_interval(secs => $1) and now() + make_interval(secs => $1)
+              and name like 'worker%'"#,
         LIVES.as_secs_f64(),
         SLOTS_UNSAID,
     )
@@ -83,9 +87,11 @@ pub async fn leave(store: &Store, process: Uuid) -> Result<(), StoreError> {
 
 /// Deletes the rows of processes that are gone for long.
 pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
-    let deleted = sqlx::query!("delete from chunk_holders where seen_at < now() - interval '1 minute'")
-        .execute(store.pool())
-        .await?;
+    let deleted = sqlx::query!(
+        "delete from chunk_holders where seen_at not between now() - interval '1 minute' and now() + interval '1 minute'"
+    )
+    .execute(store.pool())
+    .await?;
     Ok(deleted.rows_affected())
 }
 
@@ -106,7 +112,7 @@ pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query!(
         r#"select name, seen_at, cardinality(chunks) as "chunks!"
              from chunk_holders
-            where seen_at > now() - make_interval(secs => $1)
+            where seen_at between now() - make_interval(secs => $1) and now() + make_interval(secs => $1)
             order by name"#,
         lives,
     )

@@ -48,6 +48,8 @@ pub struct Held {
 impl Holding {
     /// Starts to tell; `kind` is what the process does, and a worker has so many slots. The store may be away.
     pub fn start(store: Store, kind: &'static str, slots: Option<NonZeroU16>) -> Self {
+        // A process that cannot say what it holds is taken for dead.
+        let store = store.reserved();
         let (process, holder) = (clock::new_id(), Holder::default());
         let name = format!("{kind} {} on {}", std::process::id(), host());
         let teller = Teller { store: store.clone(), process, name, slots, holder: holder.clone() };

@@ -71,10 +71,10 @@ pub(super) async fn primary(
 }
 
 /// Lets the pool's next connections go to the server that takes writes, for as long as the pool is open.
-pub(super) fn follow(pool: PgPool, targets: Vec<PgConnectOptions>, watched: PgConnection) {
+pub(super) fn follow(pools: Vec<PgPool>, targets: Vec<PgConnectOptions>, watched: PgConnection) {
     tokio::spawn(async move {
         let mut watched = watched;
-        while !pool.is_closed() {
+        while pools.iter().any(|pool| !pool.is_closed()) {
             sleep(LOOK).await;
             // Too late an answer leaves the connection busy; it is not used again.
             if matches!(timeout(ANSWER, takes_writes(&mut watched)).await, Ok(Ok(true))) {
@@ -87,7 +87,9 @@ pub(super) fn follow(pool: PgPool, targets: Vec<PgConnectOptions>, watched: PgCo
                 port = target.get_port(),
                 "this database server takes the writes now"
             );
-            pool.set_connect_options(target);
+            for pool in &pools {
+                pool.set_connect_options(target.clone());
+            }
         }
     });
 }

@@ -17,8 +17,8 @@ use super::{ErrorKind, StoreError, hosts, socket};
 /// without leaving its connection out of step.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Most connections in the pool. It takes no more than half of those that the server has, so that there are some for
-    /// uploads and workers.
+    /// Most connections in the pool, with its reserve ([`Store::reserved`]). It takes no more than half of those that the server has, so
+    /// that there are some for uploads and workers.
     pub max_connections: u32,
     /// How long a connection of the pool may be idle before it is given back.
     pub idle_timeout: Duration,
@@ -57,6 +57,10 @@ impl Default for StoreOptions {
 /// How long a connection of the pool may take to answer when it is taken or given back.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How many connections of the pool are its reserve, and the smallest pool that has one.
+const RESERVE: u32 = 3;
+const RESERVE_FROM: u32 = 8;
+
 /// How full the pool is. In-use connections that no work explains are lost ones: time to rebuild the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolStatus {
@@ -71,7 +75,12 @@ pub struct PoolStatus {
 /// A pool of connections to the database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// The one that is used.
     pool: PgPool,
+    /// What everybody uses.
+    common: PgPool,
+    /// Connections that only those get that must not wait for reads. None where the pool is small.
+    reserve: Option<PgPool>,
     /// One an upload.
     uploads: Arc<Semaphore>,
     /// Whether there is the role that the second lock needs. It is tried once: the role is created by a migration and never removed.
@@ -109,7 +118,7 @@ impl Store {
         let (primary, watched) = hosts::primary(&targets, options.acquire_timeout).await?;
         let store = Self::connect(primary, options).await?;
         let targets = targets.into_iter().map(|target| with_session_settings(target, options)).collect();
-        hosts::follow(store.pool.clone(), targets, watched);
+        hosts::follow(store.pools().cloned().collect(), targets, watched);
         Ok(store)
     }
 
@@ -121,26 +130,27 @@ impl Store {
         if most < options.max_connections {
             tracing::info!(most, server = connections, "the pool takes half of the server's connections");
         }
-        let tuned = target.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(most)
-            .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(options.idle_timeout)
-            .max_lifetime(options.max_lifetime)
-            .after_connect(move |_, _| {
-                socket::tune(&tuned);
-                Box::pin(async { Ok(()) })
-            })
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(clean(connection)))
-            .after_release(|connection, _| Box::pin(alive(connection)))
-            .connect_lazy_with(target);
+        let kept = if most >= RESERVE_FROM && !fault::mutant(Mutant::ReadsTakeAll) { RESERVE } else { 0 };
+        let common = pool_of(target.clone(), options, most - kept);
         Ok(Self {
-            pool,
+            pool: common.clone(),
+            common,
+            reserve: (kept > 0).then(|| pool_of(target, options, kept)),
             uploads: Arc::new(Semaphore::new(options.uploads as usize)),
             second_lock: Arc::default(),
             actor: None,
         })
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &PgPool> {
+        std::iter::once(&self.common).chain(&self.reserve)
+    }
+
+    /// The same store over the reserve of its pool: for short statements without which all work stands still, however many reads wait for
+    /// a connection. A small pool has none, and is used itself.
+    #[must_use]
+    pub fn reserved(&self) -> Self {
+        Self { pool: self.reserve.as_ref().unwrap_or(&self.common).clone(), ..self.clone() }
     }
 
     pub(super) fn lock(&self) -> &OnceCell<bool> {
@@ -224,7 +234,7 @@ impl Store {
         Ok(Wakes(listener))
     }
 
-    /// How full the pool is.
+    /// How full the pool is, without its reserve: reads wait where this is at its most.
     pub fn status(&self) -> PoolStatus {
         PoolStatus {
             open: self.pool.size(),
@@ -261,7 +271,9 @@ impl Store {
 
     /// Waits until every connection is given back, and closes them.
     pub async fn close(&self) {
-        self.pool.close().await;
+        for pool in self.pools() {
+            pool.close().await;
+        }
     }
 }
 
@@ -273,6 +285,24 @@ const SLOT_SETTINGS: [(&str, &str); 5] = [
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
+
+/// A pool of so many connections. The first one is opened when it is needed.
+fn pool_of(target: PgConnectOptions, options: &StoreOptions, most: u32) -> PgPool {
+    let tuned = target.clone();
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(options.acquire_timeout)
+        .idle_timeout(options.idle_timeout)
+        .max_lifetime(options.max_lifetime)
+        .after_connect(move |_, _| {
+            socket::tune(&tuned);
+            Box::pin(async { Ok(()) })
+        })
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(clean(connection)))
+        .after_release(|connection, _| Box::pin(alive(connection)))
+        .connect_lazy_with(target)
+}
 
 fn is_full(error: &StoreError) -> bool {
     error.sqlstate() == Some("53300") && !fault::mutant(Mutant::PoolKeepsConnections)

@@ -129,13 +129,14 @@ pub async fn receive(
         transaction.rollback().await?;
         return Ok(Concluded::NotStaged);
     }
+    let unique = options.duplicates == Duplicates::Refuse;
+    let duplicates = if unique { duplicates::fail(&mut transaction, import, options).await? } else { 0 };
+    // Last, since the tenant's other uploads wait for its lock, and the search for duplicates may take long.
     let allowance = quota::left(&mut transaction, tenant, import, limits).await?;
     if let Err(error) = allowance.check(received.total, received.bytes) {
         transaction.rollback().await?;
         return Ok(Concluded::OverQuota(error));
     }
-    let unique = options.duplicates == Duplicates::Refuse;
-    let duplicates = if unique { duplicates::fail(&mut transaction, import, options).await? } else { 0 };
     let invalid = received.invalid + duplicates;
     if let Some(dates) = received.dates.filter(|_| !fault::mutant(Mutant::DatesStayAuto)) {
         sqlx::query!(
@@ -185,9 +186,8 @@ async fn move_on(
         (false, Start::Plan) => PLAN,
     };
     let state = step.target();
-    // The database's JSON takes no NUL: a name with one is shown as it is in the sources of records.
-    let columns: Vec<String> = received.columns.iter().map(|name| name.replace('\0', "\u{fffd}")).collect();
-    let columns = serde_json::to_value(&columns).map_err(|error| StoreError::Program(error.to_string()))?;
+    let columns =
+        serde_json::to_value(&received.columns).map_err(|error| StoreError::Program(error.to_string()))?;
     let reading =
         serde_json::to_value(received.reading).map_err(|error| StoreError::Program(error.to_string()))?;
     let moved = sqlx::query!(

@@ -24,7 +24,7 @@ pub use super::duplicates::stage_keys;
 pub use super::issues::write_issues;
 use super::quota::{self, TenantLimits};
 pub use super::receipt::{Concluded, Settled, Tally, receive};
-use super::{Store, StoreError, duplicates};
+use super::{Store, StoreError};
 
 /// What opening an import found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +163,7 @@ async fn held_by(connection: &mut PgConnection, import: &NewImport) -> Result<Op
 const REFUSE: ImportStep = ImportStep::of("refuse", ImportState::Receiving, ImportState::Refused);
 const ABORT: ImportStep = ImportStep::of("abort", ImportState::Receiving, ImportState::Aborted);
 
-/// Ends an import that is being received and whose row is locked. Nothing staged is kept of it, nor the key of its secrets.
+/// Ends an import that is being received and whose row is locked. The key of its secrets is not kept.
 async fn end(
     connection: &mut PgConnection,
     import: Uuid,
@@ -192,7 +192,8 @@ async fn abort(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreE
         "the receiver stopped before the upload was complete",
     );
     end(connection, import, ABORT, &error).await?;
-    discard_staged(connection, import).await
+    delete_page(connection, import).await?;
+    Ok(())
 }
 
 /// The newest import of this very request (`request_hash` as in [`NewImport::idempotency`]) that was received and has not
@@ -306,36 +307,126 @@ pub async fn discard(
         now => now,
     };
     // An import that others aborted: what was staged since is left over.
-    if matches!(now, ImportState::Receiving | ImportState::Aborted) {
-        discard_staged(&mut transaction, import.get()).await?;
-    }
+    let discarded = matches!(now, ImportState::Receiving | ImportState::Aborted);
+    let mut more = discarded && delete_page(&mut transaction, import.get()).await?;
     transaction.commit().await?;
+    while more {
+        more = delete_leftovers(store, import).await.unwrap_or_else(|error| {
+            tracing::warn!(%import, %error, "what was staged of an import that came to nothing is deleted later");
+            false
+        });
+    }
     Ok(after)
 }
 
-async fn discard_staged(connection: &mut PgConnection, import: Uuid) -> Result<(), StoreError> {
-    duplicates::drop_keys(connection, import).await?;
-    sqlx::query!("delete from record_issues where import_id = $1", import).execute(&mut *connection).await?;
-    sqlx::query!("delete from chunks where import_id = $1", import).execute(connection).await?;
-    Ok(())
+/// Rows deleted in one go. The bodies of chunks are large, the others small.
+const KEYS_AT_A_TIME: i64 = 50_000;
+const ISSUES_AT_A_TIME: i64 = 10_000;
+const CHUNKS_AT_A_TIME: i64 = 500;
+/// Imports with leftovers that are looked at in one go.
+const LEFTOVERS_AT_A_TIME: i64 = 100;
+
+/// Deletes some of what was staged of an import that came to nothing and whose row is locked. Returns, and notes, whether there may be more:
+/// nobody should wait until millions of rows are deleted, and what a long transaction had done would be lost with it.
+async fn delete_page(connection: &mut PgConnection, import: Uuid) -> Result<bool, StoreError> {
+    let more = sqlx::query_scalar!(
+        r#"with keys as (
+               delete from import_keys
+                where ctid = any(array(select ctid from import_keys where import_id = $1 limit $2)) returning 1
+           ), doubles as (
+               delete from import_doubles
+                where ctid = any(array(select ctid from import_doubles where import_id = $1 limit $2)) returning 1
+           ), issues as (
+               delete from record_issues
+                where ctid = any(array(select ctid from record_issues where import_id = $1 limit $3)) returning 1
+           ), staged as (
+               delete from chunks
+                where id = any(array(select id from chunks where import_id = $1 limit $4)) returning 1
+           )
+           select (select count(*) from keys) >= $2 or (select count(*) from doubles) >= $2
+               or (select count(*) from issues) >= $3 or (select count(*) from staged) >= $4 as "more!""#,
+        import,
+        KEYS_AT_A_TIME,
+        ISSUES_AT_A_TIME,
+        CHUNKS_AT_A_TIME,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query!("update imports set leftovers = $2 where id = $1 and leftovers <> $2", import, more)
+        .execute(connection)
+        .await?;
+    Ok(more)
 }
 
-/// Aborts imports whose receiver died: those whose lease is over, or all of them where no other receiver can be alive.
-/// One that is locked is coming to its end by itself. Returns how many there were.
-pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreError> {
+/// The imports that came to nothing and of which something staged is left.
+pub async fn left_over(store: &Store) -> Result<Vec<ImportId>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "select id from imports where leftovers order by id limit $1",
+        LEFTOVERS_AT_A_TIME
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(ids.into_iter().map(ImportId::new).collect())
+}
+
+/// Deletes some of what is left of an import that came to nothing. Returns whether there may be more; false too where somebody else is
+/// deleting it.
+pub async fn delete_leftovers(store: &Store, import: ImportId) -> Result<bool, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    let locked = sqlx::query!(
+        "select from imports where id = $1 and leftovers for no key update skip locked",
+        import.get()
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if locked.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let more = delete_page(&mut transaction, import.get()).await?;
+    transaction.commit().await?;
+    Ok(more)
+}
+
+/// Aborts imports whose receiver died: those whose lease is over, or all of them where no other receiver can be alive. Each in a
+/// transaction of its own, so that none waits for another; what was staged of a large one is deleted later ([`delete_leftovers`]).
+/// Returns how many there were.
+pub async fn abort_abandoned(store: &Store, all: bool) -> Result<usize, StoreError> {
     let abandoned = sqlx::query_scalar!(
-        "select id
-           from imports
-          where state = 'receiving' and ($1 or alive_until < now())
-            for no key update skip locked",
+        "select id from imports where state = 'receiving' and ($1 or alive_until < now())",
         all,
     )
-    .fetch_all(&mut *transaction)
+    .fetch_all(store.pool())
     .await?;
-    for import in &abandoned {
-        abort(&mut transaction, *import).await?;
+    let (mut aborted, mut problem) = (0, None);
+    for import in abandoned {
+        match abort_one_abandoned(store, import, all).await {
+            Ok(done) => aborted += usize::from(done),
+            // The database answers: the others can be aborted.
+            Err(error) if error.is_answer() => {
+                problem.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
+    problem.map_or(Ok(aborted), Err)
+}
+
+/// One that is locked is coming to its end by itself.
+async fn abort_one_abandoned(store: &Store, import: Uuid, all: bool) -> Result<bool, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    let locked = sqlx::query!(
+        "select from imports
+          where id = $1 and state = 'receiving' and ($2 or alive_until < now())
+            for no key update skip locked",
+        import,
+        all,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if locked.rows_affected() == 0 {
+        return Ok(false);
+    }
+    abort(&mut transaction, import).await?;
     transaction.commit().await?;
-    Ok(abandoned.len())
+    Ok(true)
 }

@@ -313,6 +313,8 @@ async fn select(
                          count(*) filter (where chunks.state = 'cancelled')  as cancelled
                     from chunks
                    where chunks.import_id = i.id
+                     -- What is left of one that came to nothing is on its way out, and no part of it.
+                     and not i.leftovers
                      -- One that has ended has its sums with it. (Those of before kept no numbers of chunks.)
                      and (i.final_counts is null or coalesce(i.final_chunks, i.final_counts -> 'chunks') is null or $6)) as c
             order by i.id desc"#,

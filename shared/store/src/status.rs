@@ -118,7 +118,7 @@ pub async fn surroundings<'c>(
                   sum(coalesce(slots, $2)) filter (where name like 'worker%') as slots,
                   count(*) filter (where name like 'dispatcher%') as "dispatchers!"
              from chunk_holders
-            where seen_at > now() - make_interval(secs => $1)"#,
+            where seen_at between now() - make_interval(secs => $1) and now() + make_interval(secs => $1)"#,
         LIVES.as_secs_f64(),
         SLOTS_UNSAID,
     )

@@ -6,6 +6,7 @@ mod store {
     mod catalog;
     mod copying;
     mod deliveries;
+    mod leftovers;
     mod migrate;
     mod pool;
     mod states;

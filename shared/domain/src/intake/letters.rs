@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::error::{ErrorCode, RecordError};
+use crate::error::{ErrorCode, RecordError, without_nul};
 use crate::fault::{self, Mutant};
 use crate::parse::is_misdecoded;
 use crate::record::{FieldNames, RawRecord, RawValue};
@@ -29,7 +29,7 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
         if text.is_ascii() {
             continue;
         }
-        let name = || names.get(field.name).unwrap_or_default();
+        let name = || without_nul(names.get(field.name).unwrap_or_default());
         // U+FFFD begins with this byte, and few letters do.
         if memchr::memchr(0xEF, text.as_bytes()).is_some()
             && let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER)

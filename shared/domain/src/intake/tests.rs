@@ -1,5 +1,5 @@
 use super::*;
-use crate::options::ImportOptions;
+use crate::options::{ImportOptions, OnInvalidValue};
 use crate::parse::{Format, ParseLimits, Parser, RecordSink};
 use crate::record::Patch;
 
@@ -167,5 +167,23 @@ fn a_suffix_after_the_comma_is_no_given_name() {
             Some((Patch::Value(given.to_owned()), Patch::Value(name[..name.find(',').unwrap()].to_owned())))
         );
         assert!(warnings.is_empty(), "{warnings:?}");
+    }
+}
+
+/// The database's JSON can be read with no NUL, and every text here becomes a part of some.
+#[test]
+fn a_nul_in_a_name_is_in_no_text() {
+    let common = ImportOptions { format: Format::Ndjson, ..ImportOptions::default() };
+    let left_out = ImportOptions { on_invalid_value: OnInvalidValue::Drop, ..common.clone() };
+    let told = "family_name\u{fffd} holds a number that a spreadsheet shortened";
+    for (record, options, words) in [
+        (r#"{"email":"a@b.co","family_name\u0000":"1.5E+10"}"#, &common, told),
+        (r#"{"email":"a@b.co","given_name\u0000":"a�"}"#, &common, "given_name\u{fffd} holds U+FFFD"),
+        (r#"{"email":"a@b.co","given_name\u0000":"a\nb"}"#, &common, "given_name\u{fffd} holds a line break"),
+        (r#"{"email":"a@b.co","phone_number\u0000":"x"}"#, &left_out, "phone_number\u{fffd} was left out"),
+    ] {
+        let warned = warned(record, options.clone(), 0);
+        assert!(warned.iter().any(|(_, text)| text.contains(words)), "{record}: {warned:?}");
+        assert!(warned.iter().all(|(_, text)| !text.contains('\0')), "{record}: {warned:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use serde_json::value::to_raw_value;
 
+use crate::error::without_nul;
+
 use super::raw::{FieldNames, RawRecord, RawValue};
 use super::secrets::Secrets;
 
@@ -18,7 +20,7 @@ pub fn source_json(record: &RawRecord<'_>, names: &FieldNames, secrets: &Secrets
         push_string(&mut text, names.get(field.name).unwrap_or_default());
         text.push(',');
         match (secrets.shown(field, names), field.value) {
-            (Some(shown), _) => text.push_str(&shown.replace('\0', "\u{fffd}")),
+            (Some(shown), _) => text.push_str(&without_nul(&shown)),
             (None, RawValue::Null) => text.push_str("null"),
             (None, RawValue::Text(value)) => push_string(&mut text, value),
             (None, RawValue::Json(json)) => text.push_str(json),
@@ -38,12 +40,7 @@ pub fn source_json(record: &RawRecord<'_>, names: &FieldNames, secrets: &Secrets
 
 /// PostgreSQL's json takes no NUL, and no lone surrogates (a Rust string has none).
 fn push_string(text: &mut String, value: &str) {
-    let value = if value.contains('\0') {
-        std::borrow::Cow::Owned(value.replace('\0', "\u{fffd}"))
-    } else {
-        value.into()
-    };
-    if let Ok(json) = to_raw_value(&*value) {
+    if let Ok(json) = to_raw_value(&*without_nul(value)) {
         text.push_str(json.get());
     }
 }

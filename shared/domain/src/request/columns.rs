@@ -8,6 +8,8 @@ use crate::field::{Behaviour, Field, FieldRule, FieldTable, METADATA_PATTERN, ME
 use crate::parse::Format;
 use crate::validate::fold_column;
 
+use super::values::has_nul;
+
 /// Most names that can be given.
 const MAX_COLUMNS: usize = 256;
 
@@ -215,6 +217,10 @@ pub fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
             })
             .collect::<Result<_, _>>()?
     };
+    // JSON may write one so that the text around it has none.
+    if pairs.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
+        return Err("must not hold a NUL".into());
+    }
     if pairs.is_empty() || pairs.len() > MAX_COLUMNS {
         return Err(format!("must have 1 to {MAX_COLUMNS} pairs"));
     }
@@ -290,6 +296,8 @@ mod tests {
         assert!(columns("a").contains("name=value"));
         assert!(columns("=email").contains("name=value"));
         assert!(columns("{\"a\": 1}").contains("JSON"));
+        assert!(columns(r#"{"a": "custom__b\u0000"}"#).contains("NUL"));
+        assert!(columns(r#"{"a\u0000": "email"}"#).contains("NUL"));
         assert!(behaviours("email=always").contains("remove, keep, ignore"));
         assert!(behaviours("password=keep").contains("only ever set for new users"));
     }

@@ -1,8 +1,11 @@
 //! What each column or key of an import means, worked out once.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use super::rule::{By, Cell, Rule};
 use crate::column_name::{clean, fold, unaccented, words};
-use crate::error::RecordError;
+use crate::error::{RecordError, without_nul};
 use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldRule, FieldTable, METADATA_PREFIX, dictionary};
 use crate::formula::unescape_start;
@@ -40,6 +43,8 @@ pub struct Binding {
     pub(super) rules: Vec<Rule>,
     by: Vec<By>,
     names: Vec<Box<str>>,
+    /// The names with a NUL, as they are shown.
+    shown: BTreeMap<usize, Box<str>>,
     /// Which of the names hold secrets.
     secrets: Secrets,
     /// Names that the import maps to one field, by their places in the mapping.
@@ -67,6 +72,7 @@ impl Binding {
             rules: Vec::new(),
             by: Vec::new(),
             names: Vec::new(),
+            shown: BTreeMap::new(),
             secrets,
             alternatives: Vec::new(),
             header_names: rules.options.header_names,
@@ -96,6 +102,9 @@ impl Binding {
             self.secrets.push(name, rule.field().is_some_and(Field::is_secret));
             self.rules.push(rule);
             self.by.push(by);
+            if let Cow::Owned(shown) = without_nul(name) {
+                self.shown.insert(self.names.len(), shown.into());
+            }
             self.names.push(name.into());
         }
         self.group();
@@ -347,7 +356,7 @@ impl Binding {
         matches!(self.field_of(name), Some(Field::Email | Field::NewEmail | Field::MfaEmail))
     }
 
-    /// The name itself, as the upload spells it.
+    /// The name itself, as it is shown: as the upload spells it, without a NUL.
     pub fn name_at(&self, name: NameId) -> &str {
         self.name(name as usize)
     }
@@ -367,8 +376,13 @@ impl Binding {
         self.rules.get(name)
     }
 
+    /// The names bound so far, as they are shown.
+    pub fn shown_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        (0..self.names.len()).map(|name| self.name(name))
+    }
+
     pub(super) fn name(&self, name: usize) -> &str {
-        self.names.get(name).map_or("", |name| &**name)
+        self.shown.get(&name).or_else(|| self.names.get(name)).map_or("", |name| &**name)
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -405,8 +419,8 @@ impl Binding {
         if errors.is_empty() {
             return false;
         }
-        let meant = self.names.iter().zip(&self.rules).filter(|(_, rule)| rule.identifies(field));
-        let meant: Vec<&str> = meant.map(|(name, _)| &**name).collect();
+        let meant = self.shown_names().zip(&self.rules).filter(|(_, rule)| rule.identifies(field));
+        let meant: Vec<&str> = meant.map(|(name, _)| name).collect();
         errors.iter().any(|error| error.field.as_deref().is_some_and(|name| meant.contains(&name)))
     }
 }

@@ -10,6 +10,8 @@ use crate::field::{Field, FieldSet, METADATA_PREFIX, dictionary};
 use crate::normalise::{EmailAddress, PhoneNumber};
 use crate::options::{ImportOptions, UnknownColumns};
 
+/// What nobody types into a flag: the ends of lines, and what stands for a NUL.
+const NOT_TYPED: [char; 3] = ['\r', '\n', '\u{fffd}'];
 /// Most columns that a message names.
 const TOLD: usize = 30;
 
@@ -96,7 +98,7 @@ impl Binding {
             let (folded, key) = (fold(name), clean(name));
             let by_place = folded.is_empty()
                 || unknown.iter().any(|other| other != at && fold(self.name(*other)) == folded);
-            let shown = if by_place || name.contains(['\r', '\n']) {
+            let shown = if by_place || name.contains(NOT_TYPED) {
                 format!("#{}", at + 1)
             } else {
                 name.trim().to_owned()
@@ -143,7 +145,9 @@ impl Binding {
         let mut message =
             format!("the columns {} `{one}` and {} `{two}` name the same field, `{key}`", before + 1, at + 1);
         let mut flags = Vec::new();
-        let same = fold(self.name(before)) == fold(self.name(at));
+        // Compared as they were sent, which is how they were found to be the same.
+        let folded = |at: usize| self.names().nth(at).map(fold);
+        let same = folded(before) == folded(at);
         // A name can be mapped once: what the import says of one column stays, and the other is left out.
         let out = match (self.is_mapped(before), self.is_mapped(at)) {
             (true, true) if !same => None,
@@ -152,7 +156,7 @@ impl Binding {
         };
         if let Some(out) = out.filter(|_| self.is_native()) {
             let name = self.name(out).trim();
-            let by_place = same || fold(name).is_empty() || name.contains(['\r', '\n']);
+            let by_place = same || fold(name).is_empty() || name.contains(NOT_TYPED);
             let left = if by_place { format!("#{}=", out + 1) } else { format!("{name}=") };
             message.push_str(&format!(
                 "; leave one out with `--column {}`, or keep it as metadata with `--column {}`",

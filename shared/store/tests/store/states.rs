@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{CHUNK_MOVES, ChunkState, IMPORT_MOVES, ImportState, Move};
-use muster_store::apply::{self, Later};
+use muster_store::apply::{self, Costs, Later};
 use muster_store::chunks::{self, ChunkFilter};
 use muster_store::{Store, StoreError, dispatch, lifecycle, receiving, tenants};
 use muster_testkit::TestDatabase;
@@ -178,7 +178,7 @@ async fn operate_on_chunk(
             dispatch::dead_letter(store, chunk, import, 5).await.unwrap();
         }
         "defer" => {
-            let later = Later { delay: Duration::from_secs(1), problem: "it waits", spends: false };
+            let later = Later { delay: Duration::from_secs(1), problem: "it waits", costs: Costs::Deferral };
             let mut connection = store.dedicated_connection().await.unwrap();
             apply::defer(&mut connection, chunk, Uuid::nil(), later).await.unwrap();
         }
@@ -231,4 +231,23 @@ async fn a_number_that_cannot_be_is_told_with_its_table_column_and_key() {
     let known =
         matches!(&told, StoreError::Corrupt { table: "chunks", column: "attempts", key } if *key == expected);
     assert!(known, "{told:?}");
+}
+
+/// What a chunk waits for without being at fault: the next real deferral must not be as long as if there had been many.
+#[tokio::test]
+async fn a_chunk_whose_turn_comes_later_is_charged_nothing() {
+    let store = TestDatabase::create().await.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+    let mut connection = store.dedicated_connection().await.unwrap();
+    for (costs, charged) in [(Costs::Nothing, (0, 0)), (Costs::Deferral, (0, 1)), (Costs::Attempt, (1, 0))] {
+        let (_, chunk) = chunk_in(&store, tenant, ChunkState::Dispatched, ImportState::Running).await;
+        let later = Later { delay: Duration::from_millis(50), problem: "it comes after another", costs };
+        assert!(apply::defer(&mut connection, chunk, Uuid::nil(), later).await.unwrap());
+        let told: (i32, i32) = sqlx::query_as("select attempts, deferrals from chunks where id = $1")
+            .bind(chunk.get())
+            .fetch_one(store.pool())
+            .await
+            .unwrap();
+        assert_eq!(told, charged, "{costs:?}");
+    }
 }
