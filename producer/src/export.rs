@@ -19,7 +19,7 @@ use muster_domain::formula::{escape, escape_name, unescape_start};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::EmptyCell;
 use muster_domain::parse::FAILED_MARK;
-use muster_domain::record::{ORIGIN_KEY, Origin};
+use muster_domain::record::{ORIGIN_KEY, Origin, given_back};
 use muster_store::problems::Cause;
 use muster_store::records::{self, FailedRecord};
 use muster_store::reports::ImportReport;
@@ -189,6 +189,10 @@ impl Writer {
             StoreError::Program(format!("the source of record {} cannot be read", record.record))
         })?;
         fields.retain(|(name, _)| !is_added(name));
+        let marked: Vec<_> = fields.iter().map(|(name, value)| with_marks(name, value)).collect();
+        for ((_, value), marked) in fields.iter_mut().zip(&marked) {
+            *value = marked.as_deref().unwrap_or(*value);
+        }
         let origin = Origin { import: self.import, record: record.record };
         match self.format {
             ExportFormat::Csv => self.row(fields, &record.errors, origin, out),
@@ -274,6 +278,16 @@ fn error_texts(errors: &[RecordError]) -> impl Iterator<Item = Option<String>> +
         (!messages.is_empty()).then(|| messages.join("; ")),
     ]
     .into_iter()
+}
+
+/// The value with the word for whatever was hidden inside it, so that none of it is taken for a value when the file comes back.
+fn with_marks(name: &str, value: &RawValue) -> Option<Box<RawValue>> {
+    let marked = match serde_json::from_str::<String>(value.get()) {
+        // A cell that holds an object or a list as text.
+        Ok(text) => json_text(&given_back(name, &text)?),
+        Err(_) => given_back(name, value.get())?,
+    };
+    RawValue::from_string(marked).ok()
 }
 
 /// Whether a column or key is one of those that a file of failed records has beside the upload's own.

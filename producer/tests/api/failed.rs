@@ -49,7 +49,7 @@ async fn failed_records_cannot_run_in_a_spreadsheet() {
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
     assert_eq!(rows.len(), 4);
     assert_eq!(&rows[0][..3], ["'=cmd", "Ada", "'+1"]);
-    assert_eq!(&rows[1][..3], ["''x", "''quoted", "a,\"b\""]);
+    assert_eq!(&rows[1][..3], ["'x", "'quoted", "a,\"b\""]);
     assert_eq!(&rows[2][..3], ["'@y", "'\u{ff1d}full", "'\ttab"]);
     assert_eq!(&rows[3][3..5], ["email_invalid", "email"]);
 }
@@ -276,4 +276,57 @@ async fn a_record_tells_twenty_errors_and_how_many_more_there_are() {
             assert_eq!(errors[20]["message"], format!("and {} more", wrong - 20));
         }
     }
+}
+
+/// What a spreadsheet makes of a cell when it saves the file: digits stay digits, and a name typed in keeps its apostrophe.
+#[tokio::test]
+async fn digits_and_names_that_were_typed_in_come_back_as_they_are() {
+    let server = Server::start().await;
+    let upload = "email,family_name,custom__number,custom__card\nbad,Hart,00007,4111111111111111\n";
+    let file = failed(&server, upload, "csv").await;
+    assert!(file.contains("\n\"bad\",\"Hart\",\"'00007\",\"'4111111111111111\","), "{file}");
+    let typed = file.replace("\"Hart\"", "\"'t Hart\"");
+    let lines = failed(&server, &typed, "ndjson").await;
+    let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["family_name"], &line["custom__number"]),
+        (&"'t Hart".into(), &"00007".into()),
+        "{lines}"
+    );
+    assert_eq!(line["custom__card"], "4111111111111111");
+}
+
+/// A file of failed records of which only the address is corrected (P13).
+#[tokio::test]
+async fn what_was_hidden_in_a_failed_record_must_be_entered_again() {
+    let server = Server::start().await;
+    let file = failed(&server, "email,custom__pin\nbad,4711\n", "csv").await;
+    assert!(file.contains("\n\"bad\",\"REDACTED\",\"email_invalid\""), "{file}");
+    let again = failed(&server, &file.replace("\"bad\"", "\"a@example.com\""), "csv").await;
+    assert!(
+        again.contains("\n\"a@example.com\",\"REDACTED\",\"value_redacted\",\"custom__pin\","),
+        "{again}"
+    );
+
+    let lines = |body: String| {
+        let server = &server;
+        async move {
+            let request = server
+                .post("/v1/imports?start=manual")
+                .header("content-type", "application/x-ndjson")
+                .body(body);
+            let import = accepted(request).await;
+            let link = format!("/v1/imports/{}/failed.ndjson", import["id"].as_str().unwrap());
+            server.get(&link).send().await.unwrap().text().await.unwrap()
+        }
+    };
+    let sent = r#"{"email":"bad","metadata":{"token_count":42,"has_token":true,"hashtags":["x"]}}"#;
+    let file = lines(format!("{sent}\n")).await;
+    let record: serde_json::Value = serde_json::from_str(file.lines().next().unwrap()).unwrap();
+    let hidden =
+        serde_json::json!({"token_count": "REDACTED", "has_token": "REDACTED", "hashtags": "REDACTED"});
+    assert_eq!(record["metadata"], hidden, "{file}");
+    let again = lines(file.replace("\"bad\"", "\"a@example.com\"")).await;
+    let record: serde_json::Value = serde_json::from_str(again.lines().next().unwrap()).unwrap();
+    assert_eq!(record["_error_code"], "value_redacted", "{again}");
 }

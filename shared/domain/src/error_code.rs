@@ -180,6 +180,14 @@ catalogue! {
                   'a@example.com      wrong\n\
                   a@example.com";
     }
+    /// A value that was hidden when a failed record was given back: `REDACTED` stands in its place.
+    ValueRedacted = "value_redacted" {
+        met: Record;
+        advice: "A file of failed records shows nothing that may be a secret (a PIN, a token, what looks like a hash). Enter the \
+                 value again, or leave it out: an empty cell, or no key. `muster imports retry` still has what was hidden.";
+        example: "a@example.com,REDACTED      wrong\n\
+                  a@example.com,4711";
+    }
     /// Text in which UTF-8 was read as Windows-1252 before: `Ã©` where `é` was.
     TextMisdecoded = "text_misdecoded" {
         met: Record;
@@ -285,7 +293,7 @@ catalogue! {
     }
     /// An object names a key twice.
     JsonDuplicateKey = "json_duplicate_key" {
-        met: Record;
+        met: File | Record;
         advice: "Keep one of the two, since it is unclear which one is meant. Different spellings of one field count as one.";
         example: "{\"email\": \"a@example.com\", \"email\": \"b@example.com\"}";
     }
@@ -433,7 +441,8 @@ catalogue! {
     /// A number outside the bounds that the field has.
     ValueOutOfRange = "value_out_of_range" {
         met: Record;
-        advice: "Send a number within the bounds. No number may be beyond what a double holds, about 1.8e308.";
+        advice: "Send a number within the bounds. No number may be beyond what a double holds, about 1.8e308, or have more digits than \
+                 are kept of it: an integer beyond 64 bits is written as a text.";
     }
     /// A password hash that cannot be read.
     HashInvalid = "hash_invalid" {

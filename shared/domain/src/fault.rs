@@ -703,6 +703,36 @@ table! {
         RepeatsAllTold = "repeats_all_told",
         /// What a record was warned of while it was received is gone once it is tried again.
         RetryForgetsWarnings = "retry_forgets_warnings",
+        /// `Name` is a whole name, whatever stands beside it.
+        NameIsWhole = "name_is_whole",
+        /// The lines before a sheet's header are those of the text that is made of it.
+        SheetLinesCounted = "sheet_lines_counted",
+        /// Only the first line of a file of failed records is looked at for its mark, also where its header goes on.
+        MarkInFirstLine = "mark_in_first_line",
+        /// A second list under the key that led to the records is not read.
+        SecondListUnread = "second_list_unread",
+        /// Digits that a spreadsheet shortens stand in a file of failed records as they are.
+        DigitsUnguarded = "digits_unguarded",
+        /// Every apostrophe before a cell of a file of failed records is taken off.
+        EveryApostropheOff = "every_apostrophe_off",
+        /// An error of a spreadsheet in the metadata is accepted without a warning.
+        MetadataErrorsUntold = "metadata_errors_untold",
+        /// A phone number of a country may have digits behind those that its plan has.
+        SurplusDigits = "surplus_digits",
+        /// A cell that a short row lacks is null, also where empty cells are something else.
+        MissingCellsNull = "missing_cells_null",
+        /// Windows-1252 is proposed for every file whose letters one of its languages has, whatever else they may be.
+        WesternByLettersAlone = "western_by_letters_alone",
+        /// Only accents of western languages are seen to have been decoded wrongly.
+        WesternMisreadingsAlone = "western_misreadings_alone",
+        /// What looks like a number in a cell with an object becomes one, whatever it was written like.
+        CellDigitsLost = "cell_digits_lost",
+        /// Numbers of JSON may lose digits where they are kept.
+        DigitsLost = "digits_lost",
+        /// What a file of failed records hides is taken for a value when that file comes back.
+        RedactedTaken = "redacted_taken",
+        /// A file of failed records has an empty value of its type in the place of a hidden number, flag or list.
+        HiddenByType = "hidden_by_type",
         /// Records that fail again are reported without advice.
         RetryForgetsHints = "retry_forgets_hints",
         /// A full name is split at its first comma, whatever comes after it.

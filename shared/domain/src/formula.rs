@@ -2,8 +2,9 @@
 //!
 //! A spreadsheet evaluates a cell that begins like a formula. It may see cells where the file has none: it may split at
 //! another delimiter, and at line ends inside a quoted cell. So an apostrophe is inserted before anything that looks
-//! like a formula, at the start of a cell and after each delimiter and line end within it. If an apostrophe is already
-//! there, another one is added. So removing one apostrophe at each place restores every text.
+//! like a formula, at the start of a cell and after each delimiter and line end within it, and before digits that a spreadsheet would
+//! shorten when it saves them. If an apostrophe is already there, another one is added. So removing one apostrophe at each of these places
+//! restores every text; any other apostrophe (`'t Hart`) is the text's own, also where somebody typed it into the file.
 
 use std::borrow::Cow;
 
@@ -26,12 +27,23 @@ fn is_formula(rest: &str) -> bool {
     rest.trim_start_matches(is_passed_over).starts_with(SIGNS)
 }
 
-/// Whether a text at the start of a cell, or after an end within it, gets an apostrophe.
+/// Whether a text at the start of a cell, or after an end within it, gets an apostrophe. Those that it has do not count, so that one
+/// more of them changes nothing.
 fn wants_guard(rest: &str, first: bool) -> bool {
-    if first && rest.starts_with(['\'', '\t', '\r', '\n']) {
-        return true;
-    }
-    is_formula(rest.trim_start_matches('\''))
+    let text = rest.trim_start_matches('\'');
+    first && text.starts_with(['\t', '\r', '\n']) || is_formula(text)
+}
+
+/// Digits of which a spreadsheet would keep a number: without the zeros before them, and without those after the fifteenth.
+fn is_shortened(rest: &str) -> bool {
+    let text = rest.trim_start_matches('\'');
+    let digits = matches!(text.as_bytes().first(), Some(b'0'..=b'9'))
+        && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits && (text.len() > 15 || text.len() > 1 && text.starts_with('0')) && !mutant(Mutant::DigitsUnguarded)
+}
+
+fn is_guarded(cell: &str, first: bool) -> bool {
+    wants_guard(cell, first) || first && is_shortened(cell)
 }
 
 /// The text of a cell that no spreadsheet evaluates.
@@ -44,7 +56,7 @@ fn wants_guard(rest: &str, first: bool) -> bool {
 /// assert_eq!(unescape_start("'=1+1"), "=1+1");
 /// ```
 pub fn escape(cell: &str) -> Cow<'_, str> {
-    insert(cell, wants_guard)
+    insert(cell, is_guarded)
 }
 
 /// The same for a column's name, which is not unescaped when read: it gets an apostrophe if it has none.
@@ -76,7 +88,10 @@ fn insert(cell: &str, wanted: impl Fn(&str, bool) -> bool) -> Cow<'_, str> {
 
 /// Takes off what [`escape`] put before the start of a cell.
 pub fn unescape_start(cell: &str) -> &str {
-    cell.strip_prefix('\'').unwrap_or(cell)
+    match cell.strip_prefix('\'') {
+        Some(plain) if is_guarded(plain, true) || mutant(Mutant::EveryApostropheOff) => plain,
+        _ => cell,
+    }
 }
 
 /// Takes off what [`escape`] put into a cell, its start apart.
@@ -116,7 +131,15 @@ mod tests {
             ("a|\t@x", "a|\t'@x"),
             ("\u{ff1d}1", "'\u{ff1d}1"),
             ("x; \"=1\"", "x;' \"=1\""),
-            ("'quoted", "''quoted"),
+            ("'quoted", "'quoted"),
+            ("'t Hart", "'t Hart"),
+            ("'=1", "''=1"),
+            ("00007", "'00007"),
+            ("'00007", "''00007"),
+            ("0", "0"),
+            ("4111111111111111", "'4111111111111111"),
+            ("123456789012345", "123456789012345"),
+            ("0049x", "0049x"),
             ("rock;'n'roll", "rock;'n'roll"),
             ("x;'=1", "x;''=1"),
             ("a=b-c", "a=b-c"),
@@ -134,7 +157,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
-        fn an_escaped_cell_comes_back_and_no_part_of_it_runs(cell in "[=+@x' \"\\-,;|\\t\\n\\r\u{ff1d}\u{fe66}]{0,12}") {
+        fn an_escaped_cell_comes_back_and_no_part_of_it_runs(cell in "[=+@x' \"\\-,;|\\t\\n\\r\u{ff1d}\u{fe66}]{0,12}|'{0,3}0?[0-9]{0,17}") {
             let escaped = escape(&cell);
             let plain = unescape_inside(unescape_start(&escaped));
             prop_assert_eq!(&plain, &cell);

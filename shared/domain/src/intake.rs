@@ -140,7 +140,7 @@ impl Reading {
             (defect, warnings) = (found.defect, found.warnings);
         }
         if self.handmade && record.defect.is_none() && defect.is_none() {
-            defect = self.spreadsheet_damage(record);
+            defect = self.spreadsheet_damage(record, &mut warnings);
             self.damaged_numbers(record, &mut warnings);
         }
         let record = RawRecord { defect: record.defect.or(defect.as_ref()), ..*record };
@@ -233,30 +233,38 @@ impl Reading {
         shortened.then_some(Damage::Digits)
     }
 
-    /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address.
-    fn spreadsheet_damage(&self, record: &RawRecord<'_>) -> Option<RecordError> {
-        record.fields.iter().find_map(|field| {
-            let RawValue::Text(text) = field.value else { return None };
+    /// What a spreadsheet leaves in the place of a value: its errors, and the mark of a text before an address. A field is refused for
+    /// it; the metadata may have any text, so there it is told.
+    fn spreadsheet_damage(&self, record: &RawRecord<'_>, warnings: &mut Vec<String>) -> Option<RecordError> {
+        let mut damage = None;
+        for field in record.fields {
+            let RawValue::Text(text) = field.value else { continue };
             let text = self.binding.unescape(text);
-            let first = text.as_bytes().first()?;
             // Most texts begin otherwise, and need no further look.
-            if !matches!(first, b'#' | b'\'') || self.rules.options.is_null_word(text) {
-                return None;
+            let error = explain::may_be_spreadsheet_error(text);
+            if !(error || text.starts_with('\'')) || self.rules.options.is_null_word(text) {
+                continue;
             }
-            let message = match first {
-                b'#' if explain::is_spreadsheet_error(text) => {
-                    "the value is an error of a spreadsheet: correct the formula there, and export again"
-                }
-                b'\'' if self.binding.is_email(field.name) => {
-                    "the address begins with an apostrophe, by which spreadsheets mark a text: remove it"
-                }
-                _ => return None,
+            let name = || self.binding.name_at(field.name);
+            let message = if error && explain::is_spreadsheet_error(text) {
+                "the value is an error of a spreadsheet: correct the formula there, and export again"
+            } else if !error && self.binding.is_email(field.name) {
+                "the address begins with an apostrophe, by which spreadsheets mark a text: remove it"
+            } else {
+                continue;
             };
-            self.binding.is_field(field.name).then(|| {
-                RecordError::new(ErrorCode::SpreadsheetDamage, message)
-                    .in_field(self.binding.name_at(field.name))
-            })
-        })
+            if self.binding.is_field(field.name) {
+                damage = damage.or_else(|| {
+                    Some(RecordError::new(ErrorCode::SpreadsheetDamage, message).in_field(name()))
+                });
+            } else if self.binding.is_read(field.name) && !mutant(Mutant::MetadataErrorsUntold) {
+                warnings.push(format!(
+                    "{} holds an error of a spreadsheet: correct the formula there, and export again.",
+                    name()
+                ));
+            }
+        }
+        damage
     }
 }
 

@@ -19,6 +19,7 @@ pub mod bulk;
 pub mod catalog;
 pub mod chunk;
 mod column_name;
+pub mod digits;
 pub mod dispatch;
 mod effect;
 pub mod erase;

@@ -21,6 +21,7 @@ mod ndjson;
 mod opening;
 mod reshape;
 mod sniff;
+mod western;
 
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{self, Mutant};
@@ -340,7 +341,9 @@ impl Parser {
             true => (None, SkipLines::Refuse),
             false => (self.dialect.delimiter, self.dialect.skip_lines),
         };
-        self.opening = opening::look(&text, whole, delimiter, skip, &|name| sink.knows(name))?;
+        let sheet = matches!(&self.reader, Reader::Csv(reader) if reader.is_sheet());
+        let beginning = opening::Beginning { text: &text, whole, sheet };
+        self.opening = opening::look(beginning, delimiter, skip, &|name| sink.knows(name))?;
         if let Reader::Csv(reader) = &mut self.reader {
             reader.begin(self.opening.skip, self.opening.delimiter);
         }
@@ -365,7 +368,7 @@ impl Reader {
         if let Self::Csv(reader) = self
             && std::str::from_utf8(head).is_err()
         {
-            reader.looks_western(letters::looks_like_windows_1252(head));
+            reader.looks_western(western::looks_like_windows_1252(head));
         }
     }
 

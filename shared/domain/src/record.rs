@@ -13,5 +13,6 @@ pub use crate::typed::{
 pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
 pub use raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
-pub use secrets::{Secrets, looks_secret};
+pub(crate) use secrets::is_redacted;
+pub use secrets::{Secrets, given_back, looks_secret};
 pub use source::source_json;

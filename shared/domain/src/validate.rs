@@ -10,6 +10,7 @@ mod cell;
 mod columns;
 pub(crate) mod days;
 mod formats;
+mod given_back;
 mod json;
 mod person;
 mod rule;
@@ -35,6 +36,7 @@ use crate::record::{
 };
 use crate::rules::Rules;
 use crate::warning::Warning;
+use given_back::{damaged, redacted};
 use person::{addresses, agent, identifier_of, owned, phone, status, username};
 use rule::{Cell, Rule};
 
@@ -75,6 +77,7 @@ pub struct Validated<'a> {
 /// ```
 pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) -> Validated<'a> {
     let mut pass = Pass {
+        raw,
         binding,
         rules,
         lenient: rules.lenient(),
@@ -96,26 +99,13 @@ pub fn validate<'a>(raw: &RawRecord<'a>, binding: &'a Binding, rules: &Rules) ->
     pass.finish(raw.defect.is_some())
 }
 
-/// What a file of failed records says of a record that could not be read whole. Its cells lack the lost data,
-/// so applying them would make the loss permanent. Somebody must check them first.
-fn damaged(code: RawValue<'_>) -> Result<(), RecordError> {
-    let RawValue::Text(code) = code else { return Ok(()) };
-    let codes = [ErrorCode::CsvColumnCount, ErrorCode::CsvBadQuote, ErrorCode::InvalidUtf8];
-    match codes.into_iter().find(|known| known.as_str() == code) {
-        None => Ok(()),
-        Some(code) => Err(RecordError::new(
-            code,
-            "the record could not be read completely in its original file: correct its cells, and then empty this one",
-        )),
-    }
-}
-
 /// Whether a text begins with what is surely no blank, as most values do.
 fn begins(text: &str) -> bool {
     text.as_bytes().first().is_some_and(u8::is_ascii_graphic)
 }
 
 struct Pass<'a, 'o> {
+    raw: &'o RawRecord<'a>,
     binding: &'a Binding,
     rules: &'o Rules,
     lenient: bool,
@@ -133,17 +123,20 @@ impl<'a> Pass<'a, '_> {
     fn field(&mut self, name: usize, value: RawValue<'a>) {
         let binding = self.binding;
         let Some(rule) = binding.rule(name) else { return };
-        // A cell that a short record of a table does not have: a key of metadata is null then, a field is not named.
-        if value == RawValue::Null && binding.shape() == Shape::Columns && !matches!(rule, Rule::Metadata(..))
-        {
-            return;
-        }
+        let value = match (value, binding.shape()) {
+            (RawValue::Null, Shape::Columns) => match binding.missing_cell(rule) {
+                Some(value) => value,
+                None => return,
+            },
+            _ => value,
+        };
         let value = match rule {
             Rule::Field(_) if self.rules.options.header_names == HeaderNames::Common => self.blank(value),
             _ => self.cell(value),
         };
         let Some(value) = value else { return };
         let applied = match rule {
+            Rule::Field(_) | Rule::Metadata(..) if self.is_hidden(rule, value) => Err(redacted()),
             Rule::Field(field) => self.known(field, name, value),
             Rule::Metadata(key, cell) => self.metadata_key(key, *cell, value),
             Rule::Ignored => Ok(()),

@@ -347,6 +347,12 @@ static NAMES: LazyLock<HashMap<String, Common>> = LazyLock::new(|| {
     all
 });
 
+/// The languages whose names are known.
+#[cfg(test)]
+pub(crate) fn languages() -> std::collections::BTreeSet<&'static str> {
+    TABLE.iter().flat_map(|(_, languages)| languages.iter().map(|(language, _)| *language)).collect()
+}
+
 /// What a folded name commonly means.
 pub fn common(folded: &str) -> Option<Common> {
     if let Some(field) = unsure(folded).filter(|_| mutant(Mutant::UnsureNamesTaken)) {

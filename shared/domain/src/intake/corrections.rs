@@ -10,31 +10,19 @@ use crate::record::{RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::{Binding, days};
 
-/// Words for yes and no, besides those of every import.
-const YES: [&str; 20] = [
-    "y",
-    "t",
-    "on",
-    "ja",
-    "j",
-    "wahr",
-    "oui",
-    "o",
-    "vrai",
-    "sí",
-    "si",
-    "s",
-    "verdadero",
-    "vero",
-    "sim",
-    "verdadeiro",
-    "tak",
-    "prawda",
-    "да",
-    "waar",
-];
-const NO: [&str; 14] = [
-    "n", "f", "off", "nein", "falsch", "non", "faux", "falso", "não", "nao", "nie", "fałsz", "нет", "onwaar",
+/// Words for yes and no in the languages of the dictionary, besides those of every import.
+const WORDS: &[(&str, &[&str], &[&str])] = &[
+    ("en", &["y", "t", "on"], &["n", "f", "off"]),
+    ("de", &["ja", "j", "wahr"], &["nein", "falsch"]),
+    ("fr", &["oui", "o", "vrai"], &["non", "faux"]),
+    ("es", &["sí", "si", "s", "verdadero"], &["no", "falso"]),
+    ("it", &["sì", "si", "s", "vero"], &["no", "falso"]),
+    ("pt", &["sim", "s", "verdadeiro"], &["não", "nao", "falso"]),
+    ("nl", &["ja", "j", "waar"], &["nee", "onwaar"]),
+    ("pl", &["tak", "prawda"], &["nie", "fałsz", "falsz"]),
+    ("ru", &["да", "истина"], &["нет", "ложь"]),
+    ("ja", &["はい", "有効"], &["いいえ", "無効"]),
+    ("zh", &["是"], &["否"]),
 ];
 
 /// What ends a line.
@@ -170,11 +158,13 @@ fn is_flag(field: Field) -> bool {
 }
 
 fn flag(text: &str) -> Option<bool> {
-    let word = bare(text).to_lowercase();
-    match (YES.contains(&&*word), NO.contains(&&*word)) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
+    let word = crate::normalise::compose(bare(text)).to_lowercase();
+    if WORDS.iter().any(|(_, yes, _)| yes.contains(&&*word)) {
+        Some(true)
+    } else if WORDS.iter().any(|(_, _, no)| no.contains(&&*word)) {
+        Some(false)
+    } else {
+        None
     }
 }
 
@@ -235,6 +225,7 @@ fn canonical_zone(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::dictionary;
 
     #[test]
     fn languages_and_zones_come_to_one_spelling() {
@@ -263,7 +254,14 @@ mod tests {
             (flag("WAHR"), flag("Faux"), flag("x"), flag(" N ")),
             (Some(true), Some(false), None, Some(false))
         );
-        assert!(YES.iter().all(|word| !NO.contains(word)));
+        assert_eq!((flag("NEE"), flag("Si\u{300}"), flag("s\u{ec}")), (Some(false), Some(true), Some(true)));
+        for language in dictionary::languages() {
+            let words = WORDS.iter().find(|(of, ..)| *of == language);
+            let (_, yes, no) = words.unwrap_or_else(|| panic!("no words of {language}"));
+            assert!(!yes.is_empty() && !no.is_empty(), "{language}");
+            assert!(yes.iter().all(|word| flag(word) == Some(true)), "{language}");
+            assert!(no.iter().all(|word| flag(word) == Some(false)), "{language}");
+        }
     }
 
     #[test]

@@ -9,12 +9,52 @@ use crate::record::{RawRecord, RawValue};
 use crate::rules::Rules;
 use crate::validate::Binding;
 
-/// Errors that spreadsheets show in the place of a value.
-const ERRORS: [&str; 8] = ["#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!"];
+/// Errors that spreadsheets show in the place of a value, in capitals, in the languages of the dictionary.
+const ERRORS: [&str; 9] = [
+    // English, and those that several languages write so.
+    "#REF! #N/A #NAME? #VALUE! #DIV/0! #NULL! #NUM! #SPILL! #CALC! #FIELD! #BLOCKED! #CONNECT! #BUSY! #UNKNOWN! #GETTING_DATA #ERROR!",
+    // German.
+    "#BEZUG! #NV #WERT! #ZAHL! #ÜBERLAUF! #KALK! #FELD! #BLOCKIERT! #VERBINDEN! #BESCHÄFTIGT! #UNBEKANNT!",
+    // French.
+    "#VALEUR! #NOM? #NOMBRE! #NUL! #PROPAGATION! #EPARS! #CHAMP! #BLOQUE! #CONNEXION!",
+    // Spanish.
+    "#¡REF! #¿NOMBRE? #¡VALOR! #¡DIV/0! #¡NULO! #¡NUM! #N/D #¡DESBORDAMIENTO! #¡CALC! #¡CAMPO!",
+    // Italian.
+    "#RIF! #NOME? #VALORE! #NULLO! #ESPANSIONE! #CAMPO!",
+    // Portuguese.
+    "#VALOR! #NULO! #NÚM! #DESPEJAR! #TRANSBORDAMENTO!",
+    // Dutch.
+    "#VERW! #N/B #NAAM? #WAARDE! #DEEL/0! #LEEG! #GETAL! #OVERLOPEN! #OVERLOOP! #BEREKENEN! #VELD!",
+    // Polish.
+    "#ADR! #N/D! #NAZWA? #ARG! #DZIEL/0! #ZERO! #LICZBA! #ROZLANIE! #OBL!",
+    // Russian.
+    "#ССЫЛКА! #Н/Д #ИМЯ? #ЗНАЧ! #ДЕЛ/0! #ПУСТО! #ЧИСЛО! #ПЕРЕНОС! #ВЫЧИСЛ!",
+];
 
-/// Whether the value is a formula's error.
+/// Whether the value is a formula's error, or the signs that fill a column which is too narrow for its value.
 pub(super) fn is_spreadsheet_error(text: &str) -> bool {
-    ERRORS.iter().any(|error| text.trim().eq_ignore_ascii_case(error))
+    let text = text.trim();
+    if text.starts_with('#') {
+        let filled = text.len() >= 3 && text.bytes().all(|byte| byte == b'#');
+        return filled || is_listed(&text.to_uppercase());
+    }
+    // LibreOffice numbers its errors.
+    let number = text.strip_prefix("Err:").or_else(|| text.strip_prefix("Fehler:"));
+    number.is_some_and(|number| number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn is_listed(error: &str) -> bool {
+    ERRORS.iter().any(|errors| errors.split(' ').any(|listed| listed == error))
+}
+
+/// Whether a text may be such an error, by how it begins: few others begin so.
+pub(super) fn may_be_spreadsheet_error(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'#') => true,
+        Some(b'E') => text.starts_with("Err:"),
+        Some(b'F') => text.starts_with("Fehler:"),
+        _ => false,
+    }
 }
 
 /// Adds advice to an error.
@@ -228,6 +268,28 @@ fn day(text: &str, field: Field, rules: &Rules) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_spreadsheets_are_known_in_every_language() {
+        for text in [
+            "#REF!",
+            "#ref!",
+            " #NV ",
+            "#BEZUG!",
+            "#VALEUR!",
+            "#RIF!",
+            "#\u{a1}VALOR!",
+            "#\u{41d}/\u{414}",
+            "Err:502",
+            "####",
+        ] {
+            assert!(is_spreadsheet_error(text), "{text}");
+        }
+        for text in ["#1", "#", "#nvidia", "Err:", "Err: 502", "Erika", "Fehlerhaft"] {
+            assert!(!is_spreadsheet_error(text), "{text}");
+        }
+        assert!(ERRORS.iter().all(|errors| errors.to_uppercase() == **errors));
+    }
 
     #[test]
     fn each_fault_of_an_address_has_its_mend() {

@@ -116,7 +116,7 @@ fn a_full_memory_says_so_once_and_never_guesses() {
 fn a_full_name_gives_family_and_given_name_and_nothing_is_guessed() {
     let names =
         |given: &str, family: &str| Some((Patch::Value(given.to_owned()), Patch::Value(family.to_owned())));
-    let file = "email,Name,Vorname\na@example.com,\"Lovelace, Ada\",\nb@example.com,\"van der Berg,Anna Maria \",\n\
+    let file = "email,Name,given_name\na@example.com,\"Lovelace, Ada\",\nb@example.com,\"van der Berg,Anna Maria \",\n\
                 c@example.com,Cher,\nd@example.com,\"Davis, Sammy, Jr.\",\ne@example.com,\"Plato,\",\n\
                 f@example.com,\"King, Ada\",Augusta\ng@example.com,,\n";
     let whole = read(file, ImportOptions::default(), 0);
@@ -186,4 +186,16 @@ fn a_nul_in_a_name_is_in_no_text() {
         assert!(warned.iter().any(|(_, text)| text.contains(words)), "{record}: {warned:?}");
         assert!(warned.iter().all(|(_, text)| !text.contains('\0')), "{record}: {warned:?}");
     }
+}
+
+#[test]
+fn an_error_of_a_spreadsheet_is_told_in_the_metadata_and_refused_for_a_field() {
+    let file = "email,first_name,custom__office\na@example.com,Ada,#BEZUG!\nb@example.com,Err:502,x\nc@example.com,Erik,#12\n";
+    let came = read(file, ImportOptions::default(), 0);
+    assert!(
+        matches!(came[0].2.as_slice(), [told] if told.starts_with("custom__office holds an error")),
+        "{came:?}"
+    );
+    assert!(came[0].1.is_some() && came[1].1.is_none() && came[2].1.is_some(), "{came:?}");
+    assert!(came[2].2.is_empty(), "{came:?}");
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 
 /// A phone number of the shape of E.164.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,13 +34,17 @@ pub fn phone_of_country(text: &str, country: &str) -> Option<String> {
     if !text.chars().all(plain) || text.trim().ends_with(".0") {
         return None;
     }
-    let read = |text: &str| {
-        let number = phonenumber::parse(Some(country), text).ok()?;
-        let national = number.national().to_string();
-        let plans = phonenumber::metadata::DATABASE.by_code(&number.country().code())?;
-        let possible = plans.iter().any(|plan| plan.descriptors().general().is_match(&national));
-        possible.then(|| number.format().mode(phonenumber::Mode::E164).to_string())
-    };
+    let number = |text: &str| phonenumber::parse(Some(country), text).ok().filter(is_whole);
+    let read =
+        |text: &str| number(text).map(|number| number.format().mode(phonenumber::Mode::E164).to_string());
+    // A whole number and a `/` with digits after it are two numbers, or one with an extension; an area code before it is none.
+    if let Some((before, after)) = text.split_once('/')
+        && after.contains(|c: char| c.is_ascii_digit())
+        && number(before).is_some_and(|number| number.national().to_string().len() > AREA_DIGITS)
+        && !mutant(Mutant::SurplusDigits)
+    {
+        return None;
+    }
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     let code = phonenumber::metadata::DATABASE.by_id(country.as_ref())?.country_code().to_string();
     if text.trim_start().starts_with(['+', '0', '(']) || !digits.starts_with(&code) {
@@ -50,6 +55,23 @@ pub fn phone_of_country(text: &str, country: &str) -> Option<String> {
         (Some(national), Some(whole)) if national != whole => None,
         (national, whole) => national.or(whole),
     }
+}
+
+/// Most digits of an area code, the zero before it apart.
+const AREA_DIGITS: usize = 5;
+
+/// Whether the plan of its country has such numbers, all digits counted. The library asks only that a number begins like one of the plan.
+fn is_whole(number: &phonenumber::PhoneNumber) -> bool {
+    let national = number.national().to_string();
+    let Some(plans) = phonenumber::metadata::DATABASE.by_code(&number.country().code()) else { return false };
+    let fits = plans.iter().any(|plan| {
+        let general = plan.descriptors().general();
+        let ends =
+            general.national_number().find(&national).is_some_and(|found| found.end() == national.len());
+        general.is_match(&national) && (ends || mutant(Mutant::SurplusDigits))
+    });
+    // The pattern may find a shorter number where it could have found this one; that of its kind then has its length.
+    fits || number.is_valid()
 }
 
 /// Whether numbers of the country can be read.
@@ -135,8 +157,24 @@ mod tests {
         assert_eq!(phone_of_country("447700900133.0", "GB"), None);
         assert_eq!(phone_of_country("(415) 555-0100", "GB"), None);
         assert_eq!(phone_of_country("-", "GB"), None);
+        assert_eq!(phone_of_country("030/123456", "DE").as_deref(), Some("+4930123456"));
+        assert_eq!(phone_of_country("035242/65432", "DE").as_deref(), Some("+493524265432"));
+        assert_eq!(phone_of_country("+49 35242/65432", "DE").as_deref(), Some("+493524265432"));
         assert_eq!(phone_of_country("call me", "GB"), None);
         assert!(is_phone_country("DE") && !is_phone_country("XX") && !is_phone_country("DEU"));
+    }
+
+    #[test]
+    fn a_number_with_more_digits_than_its_plan_has_is_none() {
+        for (text, country) in [
+            ("020 7946 0018 / 19", "GB"),
+            ("07700 9001234", "GB"),
+            ("415-555-0100/01", "US"),
+            ("030 4711 / 4712", "DE"),
+            ("+49 30 4711/4712", "DE"),
+        ] {
+            assert_eq!(phone_of_country(text, country), None, "{text}");
+        }
     }
 
     #[test]

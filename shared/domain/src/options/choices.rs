@@ -171,7 +171,7 @@ choice! {
     Rows {
         /// They fail.
         Strict = "strict",
-        /// Missing cells are null, surplus ones are left out.
+        /// Missing cells are as empty ones (at Bitcaster's door null), surplus ones are left out.
         Flexible = "flexible",
     } default Strict
 }

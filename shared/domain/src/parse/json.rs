@@ -10,6 +10,7 @@ mod nested;
 mod object;
 mod records;
 mod seek;
+mod tail;
 mod text;
 
 use std::mem;
@@ -42,6 +43,8 @@ pub(super) struct JsonReader {
     bare: bool,
     /// The path of the list, if it is inside an object.
     seek: Option<seek::Seek>,
+    /// What follows the list there.
+    tail: Option<tail::Tail>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,7 @@ impl JsonReader {
             handmade: dialect.handmade,
             bare: false,
             seek: None,
+            tail: None,
         }
     }
 
@@ -101,11 +105,7 @@ impl JsonReader {
             if self.state == State::Seek {
                 input = self.seek(input)?;
             } else if self.state == State::Tail {
-                let end = self.element.scan(input);
-                if end.is_some() {
-                    self.state = State::Done;
-                }
-                input = self.pass(input, end.unwrap_or(input.len()));
+                input = self.tail(input)?;
             }
             if self.state != State::Element && self.state != State::Seek && self.state != State::Tail {
                 let blanks = input.iter().position(|byte| !is_blank(*byte)).unwrap_or(input.len());
@@ -151,8 +151,8 @@ impl JsonReader {
         self.state = match (self.state, byte) {
             (State::Start, b'[') => State::First,
             (State::First | State::After, b']') => match &self.seek {
-                Some(seek) if seek.depth() > 0 => {
-                    self.element.resume(seek.depth());
+                Some(seek) if !seek.keys().is_empty() => {
+                    self.tail = Some(tail::Tail::new(seek.keys().to_vec()));
                     State::Tail
                 }
                 _ => State::Done,
@@ -229,6 +229,30 @@ impl JsonReader {
             self.state = State::First;
         }
         Ok(self.pass(input, taken))
+    }
+
+    /// Goes on behind the list.
+    fn tail<'i>(&mut self, input: &'i [u8]) -> Result<&'i [u8], FileError> {
+        let Some(tail) = &mut self.tail else { return Ok(input) };
+        match tail.feed(input) {
+            Ok((taken, ended)) => {
+                if ended {
+                    self.state = State::Done;
+                }
+                Ok(self.pass(input, taken))
+            }
+            Err((at, code)) => {
+                self.pass(input, at);
+                let message = match code {
+                    ErrorCode::JsonDuplicateKey => {
+                        "The object has the key of the list with the records once more: only one of its lists would be read.".to_owned()
+                    }
+                    ErrorCode::JsonTooDeep => "What follows the list is nested too deep.".to_owned(),
+                    code => format!("What follows the list: {}.", fault_text(code)),
+                };
+                Err(self.here(code, message))
+            }
+        }
     }
 
     fn take_whole<S: RecordSink + ?Sized>(&mut self, element: &[u8], sink: &mut S) -> Result<(), FileError> {

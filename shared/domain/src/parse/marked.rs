@@ -3,6 +3,7 @@
 use super::encoding::text_of;
 use super::{FAILED_MARK, TextEncoding};
 use crate::error::{ErrorCode, FileError};
+use crate::fault::{Mutant, mutant};
 
 /// How the column's name begins; ASCII, so the same in nearly every encoding.
 const START: &[u8] = b"_muster_";
@@ -12,11 +13,11 @@ pub(super) fn encoding(head: &[u8]) -> Result<Option<TextEncoding>, FileError> {
     for (mark, encoding) in [(b"\xFF\xFE", TextEncoding::Utf16Le), (b"\xFE\xFF", TextEncoding::Utf16Be)] {
         if let Some(text) = head.strip_prefix(mark) {
             let text = text_of(encoding, text);
-            let line = text.split(['\n', '\r']).next().unwrap_or_default();
+            let line = text.get(..header_end(text.as_bytes())).unwrap_or_default();
             return Ok(line.contains(FAILED_MARK).then_some(encoding));
         }
     }
-    let line = head.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    let line = head.get(..header_end(head)).unwrap_or_default();
     let Some(at) = memchr::memmem::find(line, START) else { return Ok(None) };
     let name = line.get(at..).unwrap_or_default();
     let end = name.iter().position(|byte| matches!(byte, b',' | b';' | b'\t' | b'|' | b'"' | b' '));
@@ -34,6 +35,20 @@ pub(super) fn encoding(head: &[u8]) -> Result<Option<TextEncoding>, FileError> {
     let message = "this file of failed records was saved in an encoding in which its letters are lost. Fetch it again, and save it as UTF-8 \
                    (in Excel: CSV UTF-8)";
     Err(FileError::new(ErrorCode::EncodingUnsupported, message).at_line(1))
+}
+
+/// Where the header ends: with its line, or with a later one where quotes hold lines together. A quote that is not closed holds nothing.
+fn header_end(text: &[u8]) -> usize {
+    let first = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
+    let mut quoted = false;
+    for at in memchr::memchr3_iter(b'\n', b'\r', b'"', text) {
+        match text.get(at) {
+            Some(b'"') => quoted = !quoted,
+            _ if !quoted || mutant(Mutant::MarkInFirstLine) => return at,
+            _ => {}
+        }
+    }
+    if quoted { first } else { text.len() }
 }
 
 /// Whether a column's name marks the file, after a spreadsheet may have lost the sign of the euro.
@@ -54,6 +69,11 @@ mod tests {
         assert_eq!(told(b"_muster_\xF1\xFE\x80"), Ok(Some(TextEncoding::Windows1252)));
         assert_eq!(told(b"_muster_\xF1\xFE?"), Ok(Some(TextEncoding::Windows1252)), "Latin-1 has no euro");
         assert_eq!(told(b"name"), Ok(None));
+        let broken = |mark: &[u8]| [b"\"First\nname\";\"", mark, b"\"\r\nx"].concat();
+        assert_eq!(encoding(&broken(b"_muster_\xF1\xFE\x80")).ok(), Some(Some(TextEncoding::Windows1252)));
+        assert_eq!(encoding(&broken(b"x\"\n\"_muster_\xF1\xFE\x80")).ok(), Some(None), "a cell of a record");
+        let open = [b"5\" disks;email\nx;".as_slice(), FAILED_MARK.as_bytes()].concat();
+        assert_eq!(encoding(&open).ok(), Some(None), "a quote that is not closed");
         assert_eq!(told(b"_muster_x"), Ok(None));
         // Mac Roman, windows-1250, and UTF-8 that was read as windows-1252 and saved as UTF-8.
         for lost in [&b"_muster_\x96?\xDB"[..], b"_muster_n?\x80", "_muster_Ã±Ã¾â‚¬".as_bytes()] {

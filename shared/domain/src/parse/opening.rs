@@ -6,6 +6,7 @@
 use super::csv::{cut_header, detect, is_blank_line as is_blank};
 use super::{Delimiter, SkipLines};
 use crate::error::{ErrorCode, FileError};
+use crate::fault::{Mutant, mutant};
 
 /// Lines that are looked at.
 const LINES: usize = 30;
@@ -21,15 +22,24 @@ pub struct TableOpening {
     pub skipped: Vec<&'static str>,
 }
 
-/// Looks at the first lines of a table. `knows` tells whether a column's name is known; `whole`, that the text is all there is.
+/// The text of a table as far as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning<'t> {
+    pub(super) text: &'t str,
+    /// It is all there is.
+    pub(super) whole: bool,
+    /// It is made of the rows of a sheet, which count as lines do elsewhere: a line break in a cell ends none.
+    pub(super) sheet: bool,
+}
+
+/// Looks at the first lines of a table. `knows` tells whether a column's name is known.
 pub(super) fn look(
-    text: &str,
-    whole: bool,
+    Beginning { text, whole, sheet }: Beginning<'_>,
     delimiter: Option<Delimiter>,
     skip: SkipLines,
     knows: &dyn Fn(&str) -> bool,
 ) -> Result<TableOpening, FileError> {
-    let mut lines = physical(text);
+    let mut lines = if sheet && !mutant(Mutant::SheetLinesCounted) { rows(text) } else { physical(text) };
     if !whole && lines.len() > 1 {
         lines.pop();
     }
@@ -196,6 +206,23 @@ fn physical(text: &str) -> Vec<&str> {
     lines
 }
 
+/// The rows of a sheet's text, without their ends: a quote holds lines together.
+fn rows(text: &str) -> Vec<&str> {
+    let mut rows = Vec::new();
+    let mut rest = text;
+    while rows.len() <= LINES * 2 && !rest.is_empty() {
+        let mut quoted = false;
+        let end = rest.find(|c| {
+            quoted ^= c == '"';
+            c == '\n' && !quoted
+        });
+        let (row, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rows.push(row.strip_suffix('\r').unwrap_or(row));
+        rest = after.get(1..).unwrap_or_default();
+    }
+    rows
+}
+
 /// The line and those after it that a quote holds together.
 fn logical(lines: &[&str], at: usize) -> String {
     let mut text = String::new();
@@ -216,8 +243,12 @@ mod tests {
     use super::*;
 
     fn opening(text: &str, skip: SkipLines) -> Result<(u64, Option<Delimiter>), String> {
+        of(Beginning { text, whole: true, sheet: false }, skip)
+    }
+
+    fn of(beginning: Beginning<'_>, skip: SkipLines) -> Result<(u64, Option<Delimiter>), String> {
         let knows = |name: &str| ["email", "first_name", "name"].contains(&name);
-        look(text, true, None, skip, &knows)
+        look(beginning, None, skip, &knows)
             .map(|opening| (opening.skip, opening.delimiter))
             .map_err(|error| error.message)
     }
@@ -253,5 +284,14 @@ mod tests {
             opening("# made by HR; v1\nemail,name\n", SkipLines::Refuse).unwrap_err().contains("a comment")
         );
         assert_eq!(opening("x,y,z\na@b.co,email,name\n", SkipLines::Refuse), Ok((0, Some(Delimiter::Comma))));
+    }
+
+    #[test]
+    fn the_rows_of_a_sheet_are_counted_whatever_breaks_are_in_their_cells() {
+        let text = "\"Staff\nas of \"\"today\"\"\nin three lines\",\n,\nemail,\"first_name\"\n";
+        let beginning = Beginning { text, whole: true, sheet: true };
+        assert!(of(beginning, SkipLines::Refuse).unwrap_err().contains("`--skip-lines 2`"));
+        assert_eq!(of(beginning, SkipLines::Lines(2)), Ok((2, Some(Delimiter::Comma))));
+        assert_eq!(of(beginning, SkipLines::Auto), Ok((2, Some(Delimiter::Comma))));
     }
 }

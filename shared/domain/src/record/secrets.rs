@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
+use crate::digits::loses_digits;
 use crate::error::ErrorCode;
 use crate::fault::{Mutant, mutant};
 use crate::normalise::REDACTED;
@@ -194,10 +195,12 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// JSON with secrets somewhere in it, hidden; `None` where there are none, so that every digit stays as it was.
+/// JSON with secrets somewhere in it, hidden; `None` where there are none, so that every digit stays as it was. Where some would be
+/// lost beside them, it is hidden whole.
 fn inside(json: &str) -> Option<String> {
     let mut value: Value = serde_json::from_str(json).ok()?;
-    hide_inside(&mut value).then(|| value.to_string())
+    let shown = |value: Value| if loses_digits(json) { quoted(REDACTED) } else { value.to_string() };
+    hide_inside(&mut value).then(|| shown(value))
 }
 
 fn hide_inside(value: &mut Value) -> bool {
@@ -235,6 +238,49 @@ fn hidden(value: &Value) -> Value {
         Value::String(_) => REDACTED.into(),
         Value::Array(_) => Value::Array(Vec::new()),
         Value::Object(_) => Value::Object(Map::new()),
+    }
+}
+
+/// The JSON text of a field as a file of failed records gives it, where [`Secrets::shown`] hid something inside: with the word that is
+/// refused when the file comes back. What is kept of a hidden number, flag or list is an empty value of its type, which could be taken
+/// for a value.
+pub fn given_back(name: &str, json: &str) -> Option<String> {
+    let whole = matches!(name, "password" | "mfa");
+    if !whole && !json.trim_start().starts_with(['{', '[']) || mutant(Mutant::HiddenByType) {
+        return None;
+    }
+    let mut value: Value = serde_json::from_str(json).ok()?;
+    mark(&mut value, whole).then(|| value.to_string())
+}
+
+fn mark(value: &mut Value, under_secret: bool) -> bool {
+    match value {
+        Value::Object(object) if !object.is_empty() => object
+            .iter_mut()
+            .fold(false, |any, (key, value)| mark(value, under_secret || looks_secret(key)) || any),
+        Value::Array(list) if !list.is_empty() => {
+            list.iter_mut().fold(false, |any, value| mark(value, under_secret) || any)
+        }
+        Value::Null | Value::String(_) => false,
+        value => {
+            if under_secret {
+                *value = REDACTED.into();
+            }
+            under_secret
+        }
+    }
+}
+
+/// Whether something in a value is [`REDACTED`]: the value itself, or a text inside an object or a list.
+pub(crate) fn is_redacted(value: RawValue<'_>) -> bool {
+    let inside = |json: &str| memchr::memmem::find(json.as_bytes(), b"\"REDACTED\"").is_some();
+    match value {
+        RawValue::Null => false,
+        RawValue::Text(text) => {
+            let text = text.trim();
+            text == REDACTED || text.starts_with(['{', '[']) && inside(text)
+        }
+        RawValue::Json(json) => inside(json),
     }
 }
 
@@ -361,6 +407,24 @@ mod tests {
     fn secrets_inside_other_objects_are_hidden_and_all_else_keeps_its_digits() {
         assert_eq!(inside(r#"{"a": 1.0, "b": [{"c": 10000000000000000000000}]}"#), None);
         assert_eq!(inside(r#"{"a":[{"apiKey":"x"}]}"#).unwrap(), r#"{"a":[{"apiKey":"REDACTED"}]}"#);
+        let long = r#"{"apiKey": "x", "n": 12345678901234567890123}"#;
+        assert_eq!(inside(long).as_deref(), Some(r#""REDACTED""#));
+    }
+
+    #[test]
+    fn what_was_hidden_inside_is_given_back_as_the_word_that_is_refused() {
+        let sent = r#"{"has_token":true,"hashtags":["x"],"n":0,"pin":"","secrets":{"a":1},"token_count":42}"#;
+        let kept = inside(sent).unwrap();
+        let given = given_back("metadata", &kept).unwrap();
+        assert_eq!(
+            given,
+            r#"{"has_token":"REDACTED","hashtags":"REDACTED","n":0,"pin":"","secrets":"REDACTED","token_count":"REDACTED"}"#
+        );
+        assert!(is_redacted(RawValue::Json(&given)) && is_redacted(RawValue::Text(&given)));
+        assert_eq!(given_back("metadata", r#"{"n": 1.0, "o": {"list": []}}"#), None);
+        assert_eq!(given_back("n", "0"), None);
+        assert_eq!(given_back("mfa", "0").as_deref(), Some(r#""REDACTED""#));
+        assert!(is_redacted(RawValue::Text(" REDACTED ")) && !is_redacted(RawValue::Text("REDACTED by law")));
     }
 
     #[test]

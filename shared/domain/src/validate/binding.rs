@@ -55,6 +55,8 @@ pub struct Binding {
     escaped: bool,
     /// What says where a record of a file of failed records comes from.
     origin: Option<NameId>,
+    /// What says why a record of such a file failed.
+    failure: Option<NameId>,
 }
 
 impl Binding {
@@ -79,6 +81,7 @@ impl Binding {
             unknown_columns: rules.options.unknown_columns,
             escaped: false,
             origin: None,
+            failure: None,
         }
     }
 
@@ -90,7 +93,10 @@ impl Binding {
         for name in names.iter().skip(self.rules.len()) {
             self.escaped |= self.shape == Shape::Columns && (name == "_error_code" || name == FAILED_MARK);
             let (rule, by) = match self.shape {
-                _ if name == "_error_code" => (Rule::ErrorCode, By::Mark),
+                _ if name == "_error_code" => {
+                    self.failure = NameId::try_from(self.rules.len()).ok();
+                    (Rule::ErrorCode, By::Mark)
+                }
                 _ if matches!(name, "_error_field" | "_error_message") => (Rule::Ignored, By::Mark),
                 _ if name == FAILED_MARK || name == ORIGIN_KEY => {
                     self.origin = NameId::try_from(self.rules.len()).ok();
@@ -396,6 +402,27 @@ impl Binding {
             // A text of JSON, in its quotes.
             RawValue::Json(json) => serde_json::from_str::<String>(json).ok()?.parse().ok(),
             RawValue::Null => None,
+        }
+    }
+
+    /// Whether the file may have failed records that were given back.
+    pub(super) fn has_marks(&self) -> bool {
+        self.failure.is_some() || self.origin.is_some()
+    }
+
+    /// Whether a record stands in a file of failed records, where what may be a secret is hidden.
+    pub(super) fn is_given_back(&self, record: &RawRecord<'_>) -> bool {
+        self.failure.is_some_and(|name| record.value(name).is_some()) || self.origin(record).is_some()
+    }
+
+    /// What a cell says that a short record of a table does not have: what an empty one does. For a door whose clients expect it, a key
+    /// of the metadata is null then, and a field is not named.
+    pub(super) fn missing_cell(&self, rule: &Rule) -> Option<RawValue<'static>> {
+        let verbatim = self.table.metadata_pattern().is_some_and(|pattern| pattern.verbatim);
+        match rule {
+            _ if !verbatim && !mutant(Mutant::MissingCellsNull) => Some(RawValue::Text("")),
+            Rule::Metadata(..) => Some(RawValue::Null),
+            _ => None,
         }
     }
 

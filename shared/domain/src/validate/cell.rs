@@ -11,14 +11,22 @@ pub(super) fn list(cell: &str, separator: char) -> Result<Value, RecordError> {
     Ok(cell.split(separator).map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect())
 }
 
-/// `a=1, b=x` → `{"a": 1, "b": "x"}`: numbers, `True`, `False` and `None` as such, everything else as text. Quotes keep
-/// commas and blanks; an entry without `=` says nothing.
+/// `a=1, b=x` → `{"a": 1, "b": "x"}`: numbers, `True`, `False` and `None` as such, everything else as text. What would not be written
+/// as it stands there if it were a number (`+49170…`, `1.10`, `1e5`) is a text. Quotes keep commas and blanks; an entry without `=` says
+/// nothing.
 pub(super) fn object(cell: &str) -> Result<Value, RecordError> {
     refuse_nested(cell)?;
     let mut map = Map::new();
     for entry in split_outside_quotes(cell) {
         if let Some((key, value)) = entry.split_once('=') {
-            map.insert(key.trim().to_owned(), literal(value.trim()));
+            let value = value.trim();
+            let read = match literal(value) {
+                Value::Number(number) if number.to_string() != value && !mutant(Mutant::CellDigitsLost) => {
+                    Value::from(value)
+                }
+                read => read,
+            };
+            map.insert(key.trim().to_owned(), read);
         }
     }
     Ok(Value::Object(map))
@@ -140,6 +148,12 @@ mod tests {
         assert_eq!(
             object("k=v,n=1, f=1.5,t=True,x=None,z=01,e=,q=x=y,none,s=\"v, 2\",m='a b'").unwrap(),
             json!({"k": "v", "n": 1, "f": 1.5, "t": true, "x": null, "z": "01", "e": "", "q": "x=y", "s": "v, 2", "m": "a b"})
+        );
+        assert_eq!(
+            object("phone=+491701234567,version=1.10,code=1e5,account=12345678901234567890,n=-7,f=0.5,z=-0")
+                .unwrap(),
+            json!({"phone": "+491701234567", "version": "1.10", "code": "1e5", "account": "12345678901234567890",
+                   "n": -7, "f": 0.5, "z": "-0"})
         );
         assert!(list("[a]", ',').is_err() && object("a={b=1}").is_err());
     }

@@ -6,9 +6,10 @@ use super::binding::Binding;
 use super::rule::Rule;
 use crate::column_name::{clean, fold, quoted};
 use crate::error::{ErrorCode, FileError};
+use crate::fault::{Mutant, mutant};
 use crate::field::{Field, FieldSet, METADATA_PREFIX, dictionary};
 use crate::normalise::{EmailAddress, PhoneNumber};
-use crate::options::{ImportOptions, UnknownColumns};
+use crate::options::{FullNames, HeaderNames, ImportOptions, UnknownColumns};
 
 /// What nobody types into a flag: the ends of lines, and what stands for a NUL.
 const NOT_TYPED: [char; 3] = ['\r', '\n', '\u{fffd}'];
@@ -20,6 +21,7 @@ impl Binding {
     pub fn check_header(&self, options: &ImportOptions) -> Result<(), FileError> {
         self.check_is_header()?;
         self.check_unknown(options)?;
+        self.check_names(options)?;
         let fields = self.check_twice()?;
         if !fields.contains(options.identifier.into()) {
             return Err(self.without_identifier(options));
@@ -118,6 +120,41 @@ impl Binding {
         unknown.iter().take(TOLD).map(&mut propose).collect()
     }
 
+    /// Beside a given name in the language of its people, `Name` is as often the family's name as the whole one: asked, not guessed.
+    fn check_names(&self, options: &ImportOptions) -> Result<(), FileError> {
+        let named = |field: Field, names: &[&str]| {
+            let all = self.rules.iter().enumerate();
+            all.filter(|(at, rule)| rule.field() == Some(field) && !self.is_mapped(*at))
+                .map(|(at, _)| at)
+                .find(|at| names.contains(&&*fold(self.name(*at))))
+        };
+        let others = self.rules.iter().any(|rule| rule.field() == Some(Field::FamilyName));
+        let told = options.header_names == HeaderNames::Exact || options.full_names == FullNames::LastFirst;
+        if others || told || !self.is_native() || mutant(Mutant::NameIsWhole) {
+            return Ok(());
+        }
+        let (Some(at), Some(given)) = (
+            named(Field::Name, &["name", "naam"]),
+            named(Field::GivenName, &["vorname", "rufname", "voornaam"]),
+        ) else {
+            return Ok(());
+        };
+        let (name, given) = (self.name(at).trim(), self.name(given).trim());
+        let by_place = name.contains(['\r', '\n']);
+        let column = if by_place { format!("#{}", at + 1) } else { name.to_owned() };
+        let flag = |field: Field| quoted(&format!("{column}={field}")).into_owned();
+        let message = format!(
+            "the column `{}` may hold the family name, since `{}` stands beside it, or the whole name. Say which: `--column {}` or `--column {}`",
+            shorten(name),
+            shorten(given),
+            flag(Field::FamilyName),
+            flag(Field::Name)
+        );
+        let error = FileError::new(ErrorCode::CsvHeaderUnknown, message);
+        let mend = ["--column".to_owned(), format!("{column}={}", Field::FamilyName)];
+        Err(error.at_line(1).at_column(at as u64 + 1).in_field(name).mended_by(mend))
+    }
+
     /// The fields that the columns have, each once. Several that the import maps to one field are no fault: see `passed_over`.
     fn check_twice(&self) -> Result<FieldSet, FileError> {
         let mut first: HashMap<String, usize> = HashMap::new();
@@ -203,6 +240,7 @@ fn shorten(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::{FieldRule, FieldTable, Mapped};
     use crate::record::FieldNames;
     use crate::rules::Rules;
 
@@ -226,5 +264,31 @@ mod tests {
         assert_eq!(header(&["email", ""], &options), Err((ErrorCode::CsvHeaderUnknown, Some(2))));
         let lenient = ImportOptions { unknown_columns: UnknownColumns::Ignore, ..options };
         assert_eq!(header(&["email", "is_admin", ""], &lenient), Ok(()));
+    }
+
+    #[test]
+    fn a_name_beside_a_given_name_is_asked_for() {
+        let common = ImportOptions { header_names: HeaderNames::Common, ..ImportOptions::default() };
+        let asked = Err((ErrorCode::CsvHeaderUnknown, Some(1)));
+        assert_eq!(header(&["Name", "Vorname", "E-Mail"], &common), asked);
+        assert_eq!(header(&["Naam", "Voornaam", "E-mail"], &common), asked);
+        for columns in [
+            &["Name", "Vorname", "Nachname", "E-Mail"][..],
+            &["Name", "first_name", "E-Mail"],
+            &["Name", "E-Mail"],
+            &["Vollst\u{e4}ndiger Name", "Vorname", "E-Mail"],
+        ] {
+            assert_eq!(header(columns, &common), Ok(()), "{columns:?}");
+        }
+        let split = ImportOptions { full_names: FullNames::LastFirst, ..common.clone() };
+        assert_eq!(header(&["Name", "Vorname", "E-Mail"], &split), Ok(()));
+        for field in [Field::FamilyName, Field::Name] {
+            let mut table = FieldTable::native();
+            table.0.retain(|rule| rule.name != "name");
+            let mapped = Some(Mapped { place: 0, key: None, left_out: false });
+            table.0.push(FieldRule { mapped, ..FieldRule::new("name", field) });
+            let options = ImportOptions { fields: Some(table), ..common.clone() };
+            assert_eq!(header(&["Name", "Vorname", "E-Mail"], &options), Ok(()), "{field}");
+        }
     }
 }

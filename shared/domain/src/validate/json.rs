@@ -9,7 +9,9 @@ use serde_json::value::RawValue as JsonSource;
 
 use super::value::{MAX_TEXT_BYTES, mismatch};
 use crate::bound::Bound;
+use crate::digits::loses_digits;
 use crate::error::{ErrorCode, RecordError};
+use crate::fault::{Mutant, mutant};
 use crate::parse::{depth, string_fault};
 use crate::record::{MetadataValue, RawValue};
 
@@ -33,6 +35,12 @@ fn storable(json: &str) -> Result<&str, RecordError> {
     let scalar = matches!(json, "true" | "false");
     if !scalar {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|_| not_stored(json))?;
+        if loses_digits(json) && !mutant(Mutant::DigitsLost) {
+            return Err(RecordError::new(
+                ErrorCode::ValueOutOfRange,
+                "a number in the value has more digits than can be kept: write it as a text, in quotes",
+            ));
+        }
         if memchr::memchr(b'\\', json.as_bytes()).is_some() && holds_nul(&value) {
             return Err(RecordError::new(ErrorCode::ControlChar, "the value holds a NUL character"));
         }
@@ -215,7 +223,9 @@ mod tests {
             (&nested(30_000), Some(ErrorCode::JsonTooDeep)),
             ("1e308", None),
             ("1e-400", None),
-            ("123456789012345678901234567890", None),
+            ("123456789012345678901234567890", Some(ErrorCode::ValueOutOfRange)),
+            (r#"{"a": [12345678901234567890123]}"#, Some(ErrorCode::ValueOutOfRange)),
+            (r#"{"a": ["12345678901234567890123", 0.30000000000000004]}"#, None),
         ] {
             assert_eq!(checked(json).err().map(|error| error.code), code);
         }

@@ -3,7 +3,7 @@
 use crate::catalog::{AttributeDefinition, CatalogKind};
 use crate::error::{ErrorCode, RecordError};
 use crate::field::{Behaviour, Blank, Field, FieldRule, FieldTable};
-use crate::options::{ImportOptions, Sets, UnknownColumns, UnknownNames, Usernames, Values};
+use crate::options::{EmptyCell, ImportOptions, Rows, Sets, UnknownColumns, UnknownNames, Usernames, Values};
 use crate::parse::{Format, ParseLimits, Parser, RecordSink};
 use crate::record::{FieldNames, NameChange, Patch, RawRecord, Record};
 use crate::rules::{CatalogIndex, Rules};
@@ -253,4 +253,63 @@ fn a_username_of_ascii_is_written_in_ascii() {
             [(ErrorCode::UsernameInvalid, "preferred_username".to_owned())]
         );
     }
+}
+
+/// A file of failed records that comes back with only its address corrected (P13).
+#[test]
+fn what_was_hidden_is_never_taken_for_a_value() {
+    let hidden = |rest: &str| {
+        let fields = format!(r#""_error_code": "email_invalid", {rest}"#);
+        errors(
+            &fields,
+            ImportOptions { unknown_columns: UnknownColumns::Metadata, ..ImportOptions::default() },
+        )
+    };
+    for (fields, name) in [
+        (r#""custom__pin": "REDACTED""#, "custom__pin"),
+        (r#""metadata": {"token_count": "REDACTED", "n": 1}"#, "metadata"),
+        (r#""given_name": "REDACTED""#, "given_name"),
+        (r#""api_key": "REDACTED""#, "api_key"),
+        (r#""custom_attributes": {"age": "REDACTED"}"#, "custom_attributes"),
+    ] {
+        assert_eq!(hidden(fields), [(ErrorCode::ValueRedacted, name.to_owned())], "{fields}");
+    }
+    // These say it themselves, as they do in any other file.
+    assert_eq!(
+        hidden(r#""mfa_totp_secret": "REDACTED""#),
+        [(ErrorCode::TotpInvalid, "mfa_totp_secret".to_owned())]
+    );
+    assert_eq!(hidden(r#""custom__note": "REDACTED by law", "custom__pin": """#), []);
+    let own = ImportOptions::default();
+    assert_eq!(errors(r#""custom__pin": "REDACTED""#, own), [], "a file that nobody was given");
+    let origin = format!(r#""_error_import": "{}#1", "custom__pin": "REDACTED""#, uuid::Uuid::from_u128(7));
+    assert_eq!(errors(&origin, ImportOptions::default()).len(), 1);
+    let table = "email,custom__pin,_error_code\na@example.com,REDACTED,\n";
+    let code =
+        one(table, &rules(ImportOptions::default()), |result| result.err().map(|errors| errors[0].code));
+    assert_eq!(code, Some(ErrorCode::ValueRedacted));
+}
+
+/// A short row of a table, as spreadsheets write one whose last cells are empty (P13).
+#[test]
+fn a_missing_cell_says_what_an_empty_one_does() {
+    let read = |empty_cells| {
+        let options = ImportOptions { rows: Rows::Flexible, empty_cells, ..ImportOptions::default() };
+        let rules = rules(options);
+        let mut sink = One(&rules, None, |result: Result<Record<'_>, _>| {
+            let record = result.map_err(|_| ()).ok()?;
+            let metadata = record.metadata.value().map(|entries| entries.len());
+            let nulls = record.metadata.value().is_some_and(|entries| {
+                entries.iter().any(|entry| matches!(entry.value, crate::record::MetadataValue::Null))
+            });
+            Some((metadata, nulls, record.given_name == Patch::Null))
+        });
+        let dialect = crate::parse::Dialect { flexible: true, ..Default::default() };
+        let mut parser = Parser::in_dialect(Format::Csv, ParseLimits::default(), dialect);
+        parser.feed(b"email,custom__a,custom__b,first_name\na@example.com,x\n", &mut sink).unwrap();
+        parser.finish(&mut sink).unwrap();
+        sink.1.flatten().unwrap()
+    };
+    assert_eq!(read(EmptyCell::Ignore), (Some(1), false, false), "what is stored stays");
+    assert_eq!(read(EmptyCell::Remove), (Some(2), true, true));
 }

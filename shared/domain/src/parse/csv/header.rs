@@ -5,8 +5,8 @@ use std::str;
 use super::cells::{Columns, Cutter};
 use crate::error::{ErrorCode, FileError};
 use crate::parse::fields::Unescaped;
-use crate::parse::letters::looks_like_windows_1252;
 use crate::parse::marked::is_mark;
+use crate::parse::western::looks_like_windows_1252;
 use crate::parse::{Delimiter, Dialect, FAILED_MARK, ParseLimits};
 use crate::record::{FieldNames, RawValue};
 

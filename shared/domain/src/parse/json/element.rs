@@ -24,11 +24,6 @@ impl ElementScan {
         *self = Self { bare: !matches!(first, b'{' | b'[' | b'"'), ..Self::default() };
     }
 
-    /// Goes on inside so many arrays and objects, up to where they are closed.
-    pub(super) fn resume(&mut self, depth: usize) {
-        *self = Self { depth, ..Self::default() };
-    }
-
     /// How deep the element nests arrays and objects as far as it was scanned.
     pub(super) fn deepest(&self) -> usize {
         self.deepest

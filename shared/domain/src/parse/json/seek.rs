@@ -60,9 +60,9 @@ impl Seek {
         }
     }
 
-    /// How many objects are open around the list.
-    pub(super) fn depth(&self) -> usize {
-        self.keys.len()
+    /// The keys to the list, one for each object that is open around it.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.keys
     }
 
     /// How many bytes were taken, and whether the list begins after them.
