@@ -13,5 +13,5 @@ pub use crate::typed::{
 pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
 pub use raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
-pub use secrets::{Secrets, looks_secret};
+pub use secrets::{Secrets, looks_secret, without_secrets};
 pub use source::source_json;
