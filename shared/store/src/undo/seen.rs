@@ -31,7 +31,7 @@ impl SeenOnce {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
         let hash = hasher.finish();
-        let (first, step) = (hash >> 32, hash & 0xffff_ffff | 1);
+        let (first, step) = (hash >> 32, (hash & 0xffff_ffff) | 1);
         let mut is_new = false;
         for place in (0..EACH).map(|each| first.wrapping_add(each.wrapping_mul(step)) % BITS) {
             let bit = 1_u64 << (place % 64);
