@@ -38,6 +38,11 @@ impl Invocation {
         format!("{}muster imports {what} {import}{}", self.before, self.after)
     }
 
+    /// The command that lists the records that failed.
+    pub(crate) fn failed_records(&self, import: impl Display) -> String {
+        format!("{} --outcome failed", self.command("records", import))
+    }
+
     /// The command that fetches the failed records, in the format of the upload, since a table cannot express null.
     pub(crate) fn failed(&self, import: impl Display, upload: Format) -> String {
         let ending = if upload.is_table() { "csv" } else { "ndjson" };

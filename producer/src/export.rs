@@ -34,6 +34,9 @@ pub const ERROR_COLUMNS: [&str; 3] = ["_error_code", "_error_field", "_error_mes
 /// The value in the column that marks a file of users; spreadsheets drop an empty last column.
 const MARKED: &str = "1";
 
+/// What of an undo's records users had, and a record that cannot be read.
+const HIDDEN: [&str; 3] = ["before", "after", ""];
+
 /// Most records of the first page. The limit of a later page follows from the sizes that the page before it had.
 const FIRST_PAGE: i64 = 32;
 /// Most records of a page.
@@ -79,15 +82,17 @@ pub fn failed(
     report: &ImportReport,
     format: ExportFormat,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
-    failed_of_cause(store, report, format, Cause::default())
+    failed_of_cause(store, report, format, Cause::default(), true)
 }
 
-/// The same for those that failed with such an error.
+/// The same for those that failed with such an error. The records of an undo are no upload but what users had: unless `shown` is true these
+/// values are left out.
 pub fn failed_of_cause(
     store: &Store,
     report: &ImportReport,
     format: ExportFormat,
     cause: Cause<'_>,
+    shown: bool,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + use<> {
     let state = Pages {
         store: store.clone(),
@@ -95,7 +100,7 @@ pub fn failed_of_cause(
         import: report.id,
         code: cause.code.map(str::to_owned),
         field: cause.field.map(str::to_owned),
-        writer: Writer::new(report, format),
+        writer: Writer::new(report, format, shown),
         after: 0,
         limit: FIRST_PAGE,
         head: true,
@@ -153,15 +158,21 @@ struct Writer {
     /// The upload was itself a file of failed records: its cells have an apostrophe too many.
     escaped: bool,
     empty_cells: EmptyCell,
+    /// Columns that are left out, and what has none.
+    hidden: &'static [&'static str],
 }
 
 impl Writer {
-    fn new(report: &ImportReport, format: ExportFormat) -> Self {
+    fn new(report: &ImportReport, format: ExportFormat, shown: bool) -> Self {
         let table = report.options.format.is_table();
+        let hides = report.options.undo.is_some() && !shown && !mutant(Mutant::UndoShowsUsers);
+        let hidden = if hides { &HIDDEN[..] } else { &[] };
+        let is_shown = |name: &&String| !is_added(name) && !hidden.contains(&name.as_str());
         Self {
             format,
             import: report.id,
-            columns: report.columns.iter().filter(|name| !is_added(name)).cloned().collect(),
+            hidden,
+            columns: report.columns.iter().filter(is_shown).cloned().collect(),
             table,
             escaped: table && report.columns.iter().any(|name| name == ERROR_COLUMNS[0]),
             empty_cells: report.options.empty_cells,
@@ -188,7 +199,7 @@ impl Writer {
         let mut fields: Vec<Field<'_>> = serde_json::from_str(record.source.get()).map_err(|_| {
             StoreError::Program(format!("the source of record {} cannot be read", record.record))
         })?;
-        fields.retain(|(name, _)| !is_added(name));
+        fields.retain(|(name, _)| !is_added(name) && !self.hidden.contains(&name.as_str()));
         let marked: Vec<_> = fields.iter().map(|(name, value)| with_marks(name, value)).collect();
         for ((_, value), marked) in fields.iter_mut().zip(&marked) {
             *value = marked.as_deref().unwrap_or(*value);

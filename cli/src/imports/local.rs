@@ -116,7 +116,7 @@ impl Local<'_> {
     ) -> anyhow::Result<BoxStream<'static, anyhow::Result<Bytes>>> {
         let report = self.report(id).await?;
         let format = if format == "ndjson" { ExportFormat::Ndjson } else { ExportFormat::Csv };
-        let pieces = export::failed_of_cause(&self.session.store, &report, format, cause.cause());
+        let pieces = export::failed_of_cause(&self.session.store, &report, format, cause.cause(), true);
         Ok(pieces.map(|piece| Ok(piece?)).boxed())
     }
 

@@ -72,10 +72,18 @@ pub(super) async fn show(
 }
 
 async fn read(backend: &Backend<'_>, id: ImportId) -> anyhow::Result<PlanView> {
-    match backend {
+    let plan = match backend {
         Backend::Local(local) => local.plan(id).await,
         Backend::Remote(remote) => remote.plan(id).await,
+    };
+    if plan.is_err()
+        && let Ok(view) = backend.show(id).await
+        && view.state == ImportState::Cancelled
+        && view.options.undo.is_some()
+    {
+        bail!("import {id} was cancelled and has no plan: `muster imports resume {id}` goes on with it");
     }
+    plan
 }
 
 /// Tells the plan of an import.

@@ -102,7 +102,7 @@ pub(super) fn one(view: &View, as_json: bool, invocation: &Invocation) -> anyhow
     let lines: Vec<String> = rows.iter().map(|row| format!("{:width$}  {}", row[0], row[1])).collect();
     stdout_line(lines.join("\n"))?;
     if view.counts.failed > 0 {
-        stderr_line(format_args!("failed records: {}", invocation.failed(view.id, view.options.format)));
+        stderr_line(format_args!("failed records: {}", super::summary::failed(view, invocation)));
     }
     Ok(Exit::Done)
 }

@@ -193,9 +193,17 @@ fn text(view: &View, details: &Details, invocation: &Invocation) -> String {
     }
     if counts.failed > 0 {
         let _ = write!(text, "\nwhat to do about them: {}", invocation.command("problems", view.id));
-        let _ = write!(text, "\nfailed records: {}", invocation.failed(view.id, view.options.format));
+        let _ = write!(text, "\nfailed records: {}", failed(view, invocation));
     }
     text
+}
+
+/// The command that shows what failed: the changes of an undo are no file that could be corrected.
+pub(super) fn failed(view: &View, invocation: &Invocation) -> String {
+    match &view.options.undo {
+        Some(_) => invocation.failed_records(view.id),
+        None => invocation.failed(view.id, view.options.format),
+    }
 }
 
 fn reasons(details: &Details) -> String {

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
+use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::options::Start;
 use muster_domain::undo::{RecordRanges, Undo, UndoCode};
@@ -101,7 +102,10 @@ pub(super) async fn undo(
         tell(&preview, args.check, invocation);
     }
     if args.check {
-        return Ok(None);
+        return match preview.refused {
+            Some(code) => bail!(refused(&preview, code, invocation)),
+            None => Ok(None),
+        };
     }
     let view = match backend {
         Backend::Local(local) => local.undo(id, args, fields).await?,
@@ -110,13 +114,25 @@ pub(super) async fn undo(
     Ok(Some(view))
 }
 
+/// Why an import cannot be undone, and what there is instead.
+fn refused(preview: &UndoPreview, code: ErrorCode, invocation: &Invocation) -> String {
+    let id = preview.import;
+    match preview.undone_by {
+        Some(undo) => format!(
+            "import {id} cannot be undone: import {undo} undoes it already [{code}]; `{}` shows it",
+            invocation.command("show", undo)
+        ),
+        None => format!("import {id} cannot be undone: {} [{code}]", code.explanation()),
+    }
+}
+
 /// What there is to know before it begins.
 fn tell(preview: &UndoPreview, check: bool, invocation: &Invocation) {
-    let id = preview.import;
-    if let Some(code) = preview.refused {
-        stderr_line(format_args!("import {id} cannot be undone [{code}]"));
+    // Why it cannot be is told by what is refused.
+    if preview.refused.is_some() {
         return;
     }
+    let id = preview.import;
     let (inserted, updated) = (number(preview.inserted), number(preview.updated));
     let does = if check { format!("import {id} can be undone") } else { format!("undo of import {id}") };
     stderr_line(format_args!("{does}: {inserted} records inserted users, {updated} changed them"));

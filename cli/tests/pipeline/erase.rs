@@ -1,11 +1,14 @@
 //! Erasing a person.
 
+use std::time::{Duration, Instant};
+
 use muster_domain::erase::Person;
 use muster_domain::error::ErrorCode;
 use muster_domain::options::{IdentifierField, ImportOptions, OnExisting, Start};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::Outcome;
 use muster_store::erase::{self, Erased};
+use muster_store::undo::{self, NewUndo, OpenedUndo};
 use muster_store::{lifecycle, users};
 
 use crate::harness::{Backend, Pipeline};
@@ -185,6 +188,56 @@ async fn an_erased_person_whom_an_undo_deleted_is_nowhere_any_more(backend: Back
     let again = whole(&pipeline, undo);
     undone(&mut pipeline, &again).await;
     assert_eq!(pipeline.users().await, ["bob@example.com|-|bob|Bob|-"]);
+    assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
+    pipeline.finish().await;
+}
+
+/// Whether somebody waits for a lock of this kind.
+async fn waits(pipeline: &Pipeline, kind: &str) -> bool {
+    sqlx::query_scalar(
+        "select exists (select from pg_locks
+                         where not granted and locktype = $1
+                           and database = (select oid from pg_database where datname = current_database()))",
+    )
+    .bind(kind)
+    .fetch_one(pipeline.store.pool())
+    .await
+    .unwrap()
+}
+
+/// The undo has copies of what the import changed when the person is erased, and is to be seen only after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_undo_that_is_being_opened_is_erased_too() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    let plain = ImportOptions::default();
+    pipeline.import("email,first_name\nann-marker@example.com,AnnMarker\n", &plain).await;
+    let import = pipeline.import("email,first_name\nann-marker@example.com,Other\n", &plain).await.id;
+    let new = NewUndo { start: Start::Manual, ..whole(&pipeline, import) };
+    let person =
+        erase::person_by(&store, tenant, IdentifierField::Email, "ann-marker@example.com").await.unwrap();
+    let mut gate = store.dedicated_connection().await.unwrap();
+    sqlx::raw_sql("begin; lock table imports in share mode").execute(&mut gate).await.unwrap();
+    let opening = tokio::spawn({
+        let store = store.clone();
+        async move { undo::open(&store, &new).await }
+    });
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !waits(&pipeline, "relation").await {
+        assert!(Instant::now() < deadline && !opening.is_finished(), "its last statement waits for the gate");
+        tokio::task::yield_now().await;
+    }
+    let erasing = tokio::spawn({
+        let store = store.clone();
+        async move { erase::erase(&store, tenant, &person, "operator").await }
+    });
+    while !erasing.is_finished() && !waits(&pipeline, "advisory").await {
+        assert!(Instant::now() < deadline, "it neither waits nor ends");
+        tokio::task::yield_now().await;
+    }
+    sqlx::raw_sql("commit").execute(&mut gate).await.unwrap();
+    assert!(matches!(opening.await.unwrap().unwrap(), OpenedUndo::New { records: 1, .. }));
+    erasing.await.unwrap().unwrap();
     assert_eq!(left(&everything(&pipeline).await), Vec::<&str>::new());
     pipeline.finish().await;
 }

@@ -10,16 +10,18 @@ use muster_producer::export::{self, ExportFormat};
 use muster_store::family::{self, Family};
 use muster_store::history::{self, Cursor, Entry};
 use muster_store::receipts::{self, Found};
+use muster_store::undo::NewUndo;
 use muster_store::{erase, lifecycle, retention, tenants};
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Pipeline};
 use crate::on_both_queues;
-use crate::undo::{taken_back, undone, whole};
+use crate::undo::{opened, taken_back, undone, whole};
 
 on_both_queues!(
     a_family_through_two_mendings_is_shown_as_one,
     what_others_mended_stays_when_an_import_between_is_undone,
+    an_import_that_was_driven_again_after_its_undo_counts_again,
     a_receipt_is_signed_and_says_what_is_in_the_store,
     a_history_tells_imports_and_undos_with_their_fields,
     the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
@@ -160,6 +162,32 @@ async fn what_others_mended_stays_when_an_import_between_is_undone(backend: Back
     pipeline.finish().await;
 }
 
+async fn an_import_that_was_driven_again_after_its_undo_counts_again(backend: Backend) {
+    let mut pipeline = Pipeline::new(backend).await;
+    let plain = ImportOptions::default();
+    let csv = "email,phone_number\na@example.com,+85298765432\nb@example.com,\nc@example.com,\n";
+    pipeline.import(csv, &plain).await;
+    // The number of the first is the wish of the second, which fails.
+    let csv = "email,phone_number,first_name\nb@example.com,+85298765432,Bea\nc@example.com,,Cid\n";
+    let import = pipeline.import(csv, &plain).await.id;
+    let child = pipeline.import(&failed(&pipeline, import, ExportFormat::Csv).await, &plain).await;
+    assert_eq!(child.mends, Some(import));
+    taken_back(&mut pipeline, import).await;
+    assert_eq!(sums(&pipeline, import).await, (2, 0, 2));
+    assert!(family(&pipeline, import).await.unwrap().members[0].undone);
+    sqlx::query("update users set phone_number = null where email = 'a@example.com'")
+        .execute(pipeline.store.pool())
+        .await
+        .unwrap();
+    lifecycle::retry(&pipeline.store, pipeline.tenant, import).await.unwrap();
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
+    pipeline.ended(import).await;
+    worker.stop().await;
+    dispatcher.stop().await;
+    assert!(!family(&pipeline, import).await.unwrap().members[0].undone);
+    pipeline.finish().await;
+}
+
 async fn signed(pipeline: &Pipeline, import: ImportId) -> Receipt {
     match receipts::read(&pipeline.store, pipeline.tenant, import, "muster test").await.unwrap() {
         Found::Receipt(receipt) => *receipt,
@@ -207,6 +235,11 @@ async fn a_receipt_is_signed_and_says_what_is_in_the_store(backend: Backend) {
     // Lineage, both ways; an undo has no file.
     let mended = mend(&failed(&pipeline, import, ExportFormat::Csv).await, &[10]);
     let child = pipeline.import(&mended, &ImportOptions::default()).await.id;
+    // An undo that was dropped before it changed anything did not undo it.
+    let dropped = NewUndo { start: Start::Manual, ..whole(&pipeline, import) };
+    opened(&pipeline, &dropped).await;
+    lifecycle::cancel(&store, pipeline.tenant, dropped.id).await.unwrap();
+    assert_eq!(signed(&pipeline, import).await.lineage.undone_by, Vec::<uuid::Uuid>::new());
     let undo = taken_back(&mut pipeline, import).await;
     let lineage = signed(&pipeline, import).await.lineage;
     assert_eq!((lineage.mended_by, lineage.undone_by), (vec![child.get()], vec![undo.get()]));

@@ -13,6 +13,7 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::{Counts, Outcome, Reason};
 use muster_domain::planned::{FieldSum, PlannedRecord};
+use muster_domain::record::without_secrets;
 use muster_domain::token::Scope;
 use muster_store::plans::{self as store, Cursor, PlanSummary, PlannedPage};
 use muster_store::{Store, StoreError};
@@ -209,10 +210,16 @@ impl PlannedView {
         let mut fields: Vec<String> = before.keys().chain(after.keys()).cloned().collect();
         fields.sort_unstable();
         fields.dedup();
-        let value = |value: Option<Value>| value.map(|value| if shown { value } else { masked_json(&value) });
+        let value = |field: &str, value: Option<Value>| {
+            let value = value.map(|value| match field.strip_prefix("metadata.") {
+                Some(key) => without_secrets(key, value),
+                None => value,
+            });
+            value.map(|value| if shown { value } else { masked_json(&value) })
+        };
         let changes = fields.into_iter().map(|field| PlannedChange {
-            before: value(before.remove(&field)),
-            after: value(after.remove(&field)),
+            before: value(&field, before.remove(&field)),
+            after: value(&field, after.remove(&field)),
             field,
         });
         Self {
@@ -254,12 +261,18 @@ pub(super) async fn show(
 ) -> Result<Json<PlanView>, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     params.finish()?;
-    let plan = found(&state.0.store, tenant, import).await?;
+    let plan = store::summary(&state.0.store, tenant, import).await?;
+    let plan = plan.ok_or(ApiError::NotFound)?.ok_or(ApiError::NoPlan)?;
     Ok(Json(PlanView::new(import, plan, &state.0.link_base)))
 }
 
-async fn found(store: &Store, tenant: TenantId, import: ImportId) -> Result<PlanSummary, ApiError> {
-    store::summary(store, tenant, import).await?.ok_or(ApiError::NotFound)?.ok_or(ApiError::NoPlan)
+/// Whether there is a plan: asked for each page, so it is not summed up.
+async fn is_there(store: &Store, tenant: TenantId, import: ImportId) -> Result<(), ApiError> {
+    match store::is_there(store, tenant, import).await? {
+        Some(true) => Ok(()),
+        Some(false) => Err(ApiError::NoPlan),
+        None => Err(ApiError::NotFound),
+    }
 }
 
 /// Lists what each record would do, in the order in which they were planned: with the fields that change, before and after. Users'
@@ -288,7 +301,7 @@ pub(super) async fn changes(
     let after: Cursor = params.take_after()?.unwrap_or_default();
     let limit = usize::from(params.take_limit(100, 1000)?);
     params.finish()?;
-    found(&state.0.store, tenant, import).await?;
+    is_there(&state.0.store, tenant, import).await?;
     let wanted = PlannedPage { field: field.as_deref(), outcome, after, limit };
     let page = store::page(&state.0.store, tenant, import, wanted).await?;
     let next = page.next.map(|place| place.to_string());
@@ -332,7 +345,7 @@ pub(super) async fn csv(
 ) -> Result<Response, ApiError> {
     let tenant = caller.may(Scope::ImportRead)?;
     params.finish()?;
-    found(&state.0.store, tenant, import).await?;
+    is_there(&state.0.store, tenant, import).await?;
     let pages = table(&state.0.store, tenant, import, caller.sees_users());
     streamed(&state, pages, ExportFormat::Csv, &format!("plan-{import}.csv")).await
 }
@@ -416,5 +429,38 @@ fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Updated => "updated",
         Outcome::Skipped => "skipped",
         Outcome::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_planned_change_shows_no_secret() {
+        let map = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let record = PlannedRecord {
+            index: 0,
+            record: 1,
+            line: 2,
+            outcome: Outcome::Updated,
+            reason: None,
+            user: None,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            before: map(json!({"metadata.api_key": "old-marker", "metadata.office": "Rome"})),
+            after: map(
+                json!({"metadata.api_key": "new-marker", "metadata.login": {"pin": "marker", "at": 7}}),
+            ),
+            inserts: None,
+            maker: None,
+            exceptions: None,
+        };
+        let told = serde_json::to_value(PlannedView::new(record, true).changes).unwrap();
+        assert!(!told.to_string().contains("marker"), "{told}");
+        assert_eq!(told[0]["field"], "metadata.api_key");
+        assert_eq!((&told[1]["after"]["at"], &told[2]["before"]), (&json!(7), &json!("Rome")));
     }
 }

@@ -143,7 +143,8 @@ async fn found(state: &AppState, tenant: TenantId, import: ImportId) -> Result<I
     reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)
 }
 
-/// The failed records as a table, to be corrected and uploaded again.
+/// The failed records as a table, to be corrected and uploaded again. Those of an undo have the values of users only for tokens with the scope
+/// `users:read`.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/failed.csv", tag = "imports",
     params(("id" = String, Path),
@@ -190,7 +191,8 @@ async fn failed(
     let wanted = Wanted::take(&mut params)?;
     params.finish()?;
     let report = found(&state, tenant, import).await?;
-    let pages = export::failed_of_cause(&state.0.store, &report, format, wanted.cause());
+    let shown = caller.sees_users();
+    let pages = export::failed_of_cause(&state.0.store, &report, format, wanted.cause(), shown);
     streamed(&state, pages, format, &format!("failed-{import}.{}", format.extension())).await
 }
 

@@ -216,7 +216,8 @@ fn labels<'r>(method: &'r str, route: &'r str, status: u16) -> (&'r str, &'r str
 const WAITS: [&str; 3] =
     ["/v1/imports/{id}", "/v1/webhooks/{id}/ping", "/v1/webhooks/{id}/deliveries/{delivery}/redeliver"];
 
-/// Whether a request is as long as its body, which has time limits of its own.
+/// Whether a request has no limit of this kind: it is as long as its body, which has limits of its own, or it opens an undo, which it
+/// would go on to do all the same, in one transaction that follows the import's size.
 fn is_upload(method: &Method, route: &str) -> bool {
     let sends = matches!(*method, Method::POST | Method::PUT);
     sends
@@ -227,6 +228,8 @@ fn is_upload(method: &Method, route: &str) -> bool {
                 | "/_api/admin/users/import"
                 | "/console/new/look"
                 | "/console/new/take"
+                | "/v1/imports/{id}/undo"
+                | "/console/imports/{id}/undo"
         ) || route.ends_with("/bulk/users/upload"))
 }
 
@@ -331,5 +334,19 @@ fn request_id(request: &Request) -> String {
             String::from_utf8_lossy(given).into_owned()
         }
         _ => clock::new_id().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It would be opened all the same, after an answer that says that it was not.
+    #[test]
+    fn a_request_that_opens_an_undo_has_no_limit_and_one_that_looks_at_it_has() {
+        for route in ["/v1/imports/{id}/undo", "/console/imports/{id}/undo"] {
+            assert!(is_upload(&Method::POST, route) && !is_upload(&Method::GET, route), "{route}");
+        }
+        assert!(!is_upload(&Method::POST, "/v1/imports/{id}/proceed"));
     }
 }

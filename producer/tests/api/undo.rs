@@ -1,10 +1,11 @@
 //! Undoing over HTTP: what is asked for, what is refused, and with which code.
 
 use muster_domain::outcome::{OutcomeSheet, Verdict};
+use muster_domain::token::Scope;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Server, accepted, assert_refused};
+use crate::harness::{Server, accepted, assert_refused, token};
 
 /// An import that has ended, as if its one record had inserted a user. With before-images or without.
 pub(crate) async fn applied(server: &Server, images: bool) -> String {
@@ -81,6 +82,35 @@ async fn an_undo_is_planned_first_and_says_what_it_will_do() {
     assert_eq!(server.post(&format!("/v1/imports/{id}/cancel")).send().await.unwrap().status(), 200);
     let at_once = accepted(server.post(&format!("/v1/imports/{import}/undo?start=auto"))).await;
     assert_eq!(at_once["state"], "running");
+}
+
+#[tokio::test]
+async fn the_failed_records_of_an_undo_tell_what_users_had_only_to_those_who_see_users() {
+    let server = Server::start().await;
+    let import = applied(&server, true).await;
+    let undo = accepted(server.post(&format!("/v1/imports/{import}/undo?start=manual"))).await;
+    let id = undo["id"].as_str().unwrap();
+    let source = json!([["user", Uuid::from_u128(7)], ["kind", "updated"], ["before", {"given_name": "Marker-Zoe"}], ["after", {}]]);
+    let errors = json!([{"code": "changed_since_plan", "message": "it is something else now"}]);
+    sqlx::query("insert into record_issues (import_id, record, failed, errors, source) values ($1::uuid, 1, true, $2, $3)")
+        .bind(id)
+        .bind(errors)
+        .bind(source)
+        .execute(server.store.pool())
+        .await
+        .unwrap();
+    let reader = token(&server.store, &server.tenant, "reader", &[Scope::ImportRead]).await;
+    let seer = token(&server.store, &server.tenant, "seer", &[Scope::ImportRead, Scope::UsersRead]).await;
+    for ending in ["csv", "ndjson"] {
+        let ask = async |token: &str| {
+            let url = format!("{}/v1/imports/{id}/failed.{ending}", server.url);
+            server.client.get(url).bearer_auth(token).send().await.unwrap().text().await.unwrap()
+        };
+        let told = ask(&reader).await;
+        assert!(told.contains("changed_since_plan") && told.contains("updated"), "{told}");
+        assert!(!told.contains("Marker-Zoe") && !told.contains("before"), "{told}");
+        assert!(ask(&seer).await.contains("Marker-Zoe"));
+    }
 }
 
 #[tokio::test]

@@ -553,6 +553,16 @@ table! {
         UndoLeavesFlags = "undo_leaves_flags",
         /// An undo after those of parts leaves fields at values in between.
         UndoPartsInBetween = "undo_parts_in_between",
+        /// The failed records of an undo tell what users had to those who may not see users.
+        UndoShowsUsers = "undo_shows_users",
+        /// An erasure does not wait for an undo that is being opened.
+        ErasureOvertakesUndo = "erasure_overtakes_undo",
+        /// An undo puts users into organizations, groups and roles that the catalog no longer has.
+        UndoEnrolsNowhere = "undo_enrols_nowhere",
+        /// A plan shows values of keys that look like those of secrets.
+        PlansShowSecrets = "plans_show_secrets",
+        /// An undo takes what another undo of the same import gave back for what somebody else did.
+        UndoForgetsGivenBack = "undo_forgets_given_back",
         /// A later import that changed nothing of a user is named as the one that changed it.
         UndoBlamesTheUnchanged = "undo_blames_the_unchanged",
         /// A cancelled undo is resumed, and an undone import driven again, whatever another undo does meanwhile.

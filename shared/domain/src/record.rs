@@ -14,5 +14,5 @@ pub use origin::{NoOrigin, ORIGIN_KEY, Origin};
 pub use position::{Position, RecordNumber};
 pub use raw::{FieldNames, NameId, RawField, RawRecord, RawValue};
 pub(crate) use secrets::is_redacted;
-pub use secrets::{Secrets, given_back, looks_secret};
+pub use secrets::{Secrets, given_back, looks_secret, without_secrets};
 pub use source::source_json;

@@ -13,15 +13,21 @@
 mod change;
 mod fit;
 mod flat;
+mod found;
 mod images;
 mod left;
+mod lost;
 mod plan;
+mod told;
 
-pub use crate::undo_limits::{NoUndoCode, RecordRanges, Undo, UndoCode};
+pub use crate::undo_limits::{NoUndoCode, RecordRanges, Undo, UndoCode, names_field};
 pub use change::{Change, Kind, changes, encode};
 pub use change::{at, names, record_fields, texts};
 pub use flat::{Flat, Row, flat_profile, flat_user, is_membership, membership_path, put_differences, row_of};
 pub(crate) use flat::{kept_alike, objects_kept_alike, same};
+pub use found::{Back, Found, GivenBack, LEFT_OUT, Step, add_given_back};
 pub use images::Images;
 pub use left::{LeftUser, lay_left_over, left};
-pub use plan::{ChangeResult, Found, Kept, LEFT_OUT, Places, Planned, Step, Written, plan, plan_without};
+pub use lost::{Lost, Named, named};
+pub use plan::{Places, Planned, Written, plan, plan_without};
+pub use told::{ChangeResult, Kept, Why};

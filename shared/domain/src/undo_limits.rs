@@ -6,7 +6,9 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::field::Field;
+use crate::column_name::fold;
+use crate::field::dictionary::common;
+use crate::field::{Field, FieldTable};
 use crate::id::ImportId;
 use crate::outcome::{Outcome, Reason};
 
@@ -30,6 +32,9 @@ pub struct Undo {
     /// Only what records did of which this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<UndoCode>,
+    /// It is known that the import changed no user more than once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// What is told of records that changed a user, and not of all of them.
@@ -86,10 +91,20 @@ impl fmt::Display for UndoCode {
     }
 }
 
+/// Whether `named` is the field with this path, or the whole of which it is a part, as `metadata` and `roles` are. A key may have a dot
+/// itself, so `metadata.a` does not name the key `a.b`.
+pub fn names_field(named: &str, path: &str) -> bool {
+    match path.strip_prefix(named) {
+        Some("") => true,
+        Some(rest) => rest.starts_with('.') && !named.contains('.'),
+        None => false,
+    }
+}
+
 impl Undo {
     /// Everything that an import did.
     pub fn whole(of: ImportId, since: DateTime<Utc>) -> Self {
-        Self { of, since, fields: Vec::new(), records: None, outcome: None, code: None }
+        Self { of, since, fields: Vec::new(), records: None, outcome: None, code: None, once: false }
     }
 
     /// Whether everything is taken back.
@@ -99,10 +114,7 @@ impl Undo {
 
     /// Whether a field is to be taken back.
     pub fn takes_field(&self, path: &str) -> bool {
-        let is = |named: &String| {
-            path.strip_prefix(named.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.fields.is_empty() || self.fields.iter().any(is)
+        self.fields.is_empty() || self.fields.iter().any(|named| names_field(named, path))
     }
 
     /// The path of a field as options and documents call it. `None` for no field that an import changes.
@@ -121,6 +133,14 @@ impl Undo {
             let known = ["metadata", "addresses", "agent"].contains(&member) && !key.is_empty();
             return known.then(|| name.to_owned());
         }
+        // Columns have other names besides.
+        let native = FieldTable::native().find(name).map(|rule| rule.field);
+        let other = || common(&fold(name)).filter(|common| !common.enabled).map(|common| common.field);
+        let is_whole = matches!(name, "memberships" | "agent");
+        let name = match native.or_else(other).filter(|_| !is_whole) {
+            Some(field) => field.as_str(),
+            None => name,
+        };
         let path = match name {
             "memberships" | "agent" => name,
             "custom_attributes" => "metadata",
@@ -236,6 +256,9 @@ mod tests {
         for (name, path) in [
             ("email", Some("email")),
             ("new_email", Some("email")),
+            ("first_name", Some("given_name")),
+            ("last_name", Some("family_name")),
+            ("Courriel", Some("email")),
             ("custom__office", Some("metadata.office")),
             ("metadata", Some("metadata")),
             ("metadata.office", Some("metadata.office")),
@@ -255,7 +278,12 @@ mod tests {
             ..Undo::whole(ImportId::new(uuid::Uuid::nil()), DateTime::default())
         };
         assert!(
-            undo.takes_field("metadata.x") && !undo.takes_field("metadatax") && !undo.takes_field("email")
+            undo.takes_field("metadata.x")
+                && undo.takes_field("metadata.x.y")
+                && !undo.takes_field("metadatax")
+                && !undo.takes_field("email")
         );
+        let undo = Undo { fields: vec!["metadata.a".into()], ..undo };
+        assert!(undo.takes_field("metadata.a") && !undo.takes_field("metadata.a.b"));
     }
 }

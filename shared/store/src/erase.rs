@@ -7,6 +7,8 @@
 
 mod former;
 
+use std::collections::HashSet;
+
 use muster_domain::chunk::{self, Fate, body_hash, decode};
 use muster_domain::erase::{IdentifierColumns, Person};
 use muster_domain::fault::{Mutant, mutant};
@@ -23,7 +25,7 @@ use uuid::Uuid;
 
 use super::audit::{self, Did, Entry};
 use super::convert::read_sheet;
-use super::{Store, StoreError};
+use super::{Store, StoreError, undo};
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -91,30 +93,13 @@ pub async fn erase(
 ) -> Result<Erased, StoreError> {
     let mut erased = Erased::default();
     let person = &former::with_former(store, tenant, person).await?;
-    let imports =
-        sqlx::query!("select id, options from imports where tenant_id = $1 order by id", tenant.get())
-            .fetch_all(store.pool())
-            .await?;
-    for import in imports {
-        // The options of a newer program may map columns in unknown ways; the columns' own names are still checked.
-        let options: ImportOptions = serde_json::from_value(import.options).unwrap_or_default();
-        let rules = Rules::new(options);
-        let mut after = 0;
-        while let Some(chunk) = sqlx::query_scalar!(
-            "select id from chunks where import_id = $1 and tenant_id = $2 and id > $3 order by id limit 1",
-            import.id,
-            tenant.get(),
-            after,
-        )
-        .fetch_optional(store.pool())
-        .await?
-        {
-            after = chunk;
-            erase_in(store, import.id, chunk, person, &rules, &mut erased).await?;
-        }
-    }
+    let mut seen = HashSet::new();
+    erase_records(store, tenant, person, &mut seen, &mut erased).await?;
     erased.changes =
         erase_images(store, tenant, person).await? + erase_history(store, tenant, person).await?;
+    // An undo that was being opened has copies of what was there. Those that are opened from now on find nothing.
+    undo::none_is_being_opened(store, tenant).await?;
+    erase_records(store, tenant, person, &mut seen, &mut erased).await?;
     erased.changes += super::plans::erase(store, tenant, person).await?;
     let mut transaction = store.pool().begin().await?;
     if let Some(user) = person.user {
@@ -130,6 +115,39 @@ pub async fn erase(
     audit::write(&mut transaction, tenant, actor, entry).await?;
     transaction.commit().await?;
     Ok(erased)
+}
+
+/// Takes the person out of the records of all imports that were not seen yet.
+async fn erase_records(
+    store: &Store,
+    tenant: TenantId,
+    person: &Person,
+    seen: &mut HashSet<Uuid>,
+    erased: &mut Erased,
+) -> Result<(), StoreError> {
+    let imports =
+        sqlx::query!("select id, options from imports where tenant_id = $1 order by id", tenant.get())
+            .fetch_all(store.pool())
+            .await?;
+    for import in imports.into_iter().filter(|import| seen.insert(import.id)) {
+        // The options of a newer program may map columns in unknown ways; the columns' own names are still checked.
+        let options: ImportOptions = serde_json::from_value(import.options).unwrap_or_default();
+        let rules = Rules::new(options);
+        let mut after = 0;
+        while let Some(chunk) = sqlx::query_scalar!(
+            "select id from chunks where import_id = $1 and tenant_id = $2 and id > $3 order by id limit 1",
+            import.id,
+            tenant.get(),
+            after,
+        )
+        .fetch_optional(store.pool())
+        .await?
+        {
+            after = chunk;
+            erase_in(store, import.id, chunk, person, &rules, erased).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the person out of all before-images. An undo of those imports does not change what it can no longer know.

@@ -177,7 +177,7 @@ async fn kin(
     Ok(Some(kin))
 }
 
-/// Those of some imports that were undone as a whole, by an undo that was not undone itself.
+/// Those of some imports that were undone as a whole, by an undo that was not undone itself, and not driven again since.
 async fn undone(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -185,17 +185,19 @@ async fn undone(
 ) -> Result<Vec<Uuid>, StoreError> {
     let undos = sqlx::query!(
         r#"with recursive back as (
-               select id, undoes, state, options, 0 as depth from imports where undoes = any($1) and tenant_id = $2
+               select id, undoes, state, options, created_at, 0 as depth from imports where undoes = any($1) and tenant_id = $2
                union all
-               select later.id, later.undoes, later.state, later.options, back.depth + 1
+               select later.id, later.undoes, later.state, later.options, later.created_at, back.depth + 1
                  from imports as later
                  join back on later.undoes = back.id
                 where later.tenant_id = $2 and back.depth < $3
            )
-           select id as "id!", undoes as "undoes!"
+           select back.id as "id!", back.undoes as "undoes!"
              from back
-            where state = 'completed' and not (options -> 'undo' ?| array['fields', 'records', 'outcome', 'code'])
-            order by id desc
+             join imports as undone on undone.id = back.undoes
+            where back.state = 'completed' and not (back.options -> 'undo' ?| array['fields', 'records', 'outcome', 'code'])
+              and back.created_at >= undone.completed_at
+            order by back.id desc
             limit $3"#,
         imports,
         tenant.get(),

@@ -21,7 +21,8 @@ pub use forget::forget_keys;
 pub(super) use forget::{clear_keys, forget};
 pub(super) use group::settle_group;
 pub use read::{
-    Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, page, summary,
+    Cursor, PlanSummary, PlannedPage, PlannedRecords, Since, WORTH_A_WARNING, chunk_after, fields, is_there,
+    page, summary,
 };
 
 pub use undo::{Undoing, met_by_undo};

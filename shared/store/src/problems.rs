@@ -116,9 +116,20 @@ pub async fn problems(
 ) -> Result<Problems, StoreError> {
     // One moment for groups and their records.
     let mut snapshot = store.reading_one_moment(tenant).await?;
-    let (problems, more) = failures(&mut snapshot, tenant, import, limit).await?;
-    let (warnings, more_warnings) = warnings(&mut snapshot, tenant, import, limit).await?;
+    let problems = problems_in(&mut snapshot, tenant, import, limit).await?;
     snapshot.commit().await?;
+    Ok(problems)
+}
+
+/// The same as a transaction sees it.
+pub(super) async fn problems_in(
+    connection: &mut sqlx::PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+    limit: i64,
+) -> Result<Problems, StoreError> {
+    let (problems, more) = failures(connection, tenant, import, limit).await?;
+    let (warnings, more_warnings) = warnings(connection, tenant, import, limit).await?;
     Ok(Problems { problems, more, warnings, more_warnings })
 }
 

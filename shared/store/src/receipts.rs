@@ -50,8 +50,8 @@ pub async fn read(
     let slug = sqlx::query_scalar!("select slug from tenants where id = $1", tenant.get())
         .fetch_one(&mut *reading)
         .await?;
+    let causes = problems::problems_in(&mut reading, tenant, import, CAUSES).await?.problems;
     reading.commit().await?;
-    let causes = problems::problems(store, tenant, import, CAUSES).await?.problems;
     let problems = causes.into_iter().map(|cause| ProblemLine {
         code: cause.code,
         field: cause.field,
@@ -140,6 +140,8 @@ async fn lineage(
              from imports
             where (mends = $1 or undoes = $1) and tenant_id = $2
               and state not in ('receiving', 'aborted', 'refused')
+              -- One that was only planned, or was cancelled before it did something, made no difference.
+              and exists (select from chunks as c where c.import_id = imports.id and c.inserted + c.updated > 0)
             order by id
             limit $3"#,
         import.get(),

@@ -131,7 +131,9 @@ pub async fn forget_before_images(store: &Store, seconds: f64) -> Result<u64, St
                          join before_images as b on b.import_id = i.id
                         where i.state in ('completed', 'cancelled')
                           and i.completed_at < now() - make_interval(secs => $1)
-                        limit $2)",
+                        limit $2
+                        -- Who opens an undo of the import has locked it.
+                          for no key update of i skip locked)",
         seconds,
         IMAGES_AT_A_TIME,
     )

@@ -2,6 +2,7 @@
 //! ([`plan`]), and writes the plan, in the caller's transaction.
 
 mod left_out;
+mod lost;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,12 +17,14 @@ use muster_domain::outcome::{Outcome, OutcomeSheet};
 use muster_domain::plan::{ExistingUser, UserRow};
 use muster_domain::planned::{Drift, UndoCheck, plan_undo};
 use muster_domain::undo::{
-    Change, Found, Kind, Planned, Step, Undo, Written, flat_user, is_membership, plan, row_of,
+    Change, Found, GivenBack, Kind, Planned, Step, Undo, Written, add_given_back, flat_user, is_membership,
+    plan, row_of,
 };
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub(super) use self::left_out::forget_left_out;
+pub(super) use self::lost::lost;
 use super::StoreError;
 use super::convert::number;
 use super::upsert::{Memberships, insert, release, update};
@@ -53,15 +56,16 @@ pub async fn take_back(
     check: Option<&UndoCheck<'_>>,
 ) -> Result<TakenBack, StoreError> {
     let found = find(connection, tenant, import, undo.of, changes).await?;
+    let lost = lost(connection, tenant, changes).await?;
     let (planned, drifts) = match check {
         Some(check) => {
             let gone = match check.refuse {
                 true => left_out::gone(connection, import, changes, &found).await?,
                 false => Vec::new(),
             };
-            plan_undo(changes, &found, &gone, undo, check)
+            plan_undo(changes, &found, (&gone, &lost), undo, check)
         }
-        None => (plan(changes, &found, undo), Vec::new()),
+        None => (plan(changes, &found, &lost, undo), Vec::new()),
     };
     fault::point(Point::Planned)?;
     delete(connection, tenant, &planned.deleted).await?;
@@ -236,7 +240,12 @@ async fn rows(
                     where s.user_id = u.id and s.version = u.version
                       and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
                   ) as stands_for,
-                  (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as "kept?"
+                  (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as "kept?",
+                  array(select s.given_back::text
+                          from undo_steps as s
+                         where s.user_id = u.id and s.given_back is not null
+                           and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
+                  ) as given_back
              from (select user_.*
                      from unnest($2::uuid[]) as k (value)
                     cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
@@ -287,6 +296,8 @@ struct FoundRow {
     /// Of this undo, or of others of the same import that took a part back.
     stands_for: Option<i32>,
     kept: Option<Vec<String>>,
+    /// Of this undo and others of the same import.
+    given_back: Option<Vec<String>>,
 }
 
 impl FoundRow {
@@ -314,7 +325,13 @@ impl FoundRow {
         let fields = flat_user(&user, &memberships).ok_or_else(|| wrong("metadata"))?;
         let stands_for = self.stands_for.filter(|_| !mutant(Mutant::UndoForgetsItsSteps));
         let kept = self.kept.unwrap_or_default().into_iter().collect();
-        Ok(Found { id: self.id, version: self.version, stands_for, kept, fields })
+        let mut given_back = GivenBack::new();
+        for step in self.given_back.unwrap_or_default() {
+            let step = serde_json::from_str(&step);
+            let step = step.map_err(|_| StoreError::corrupt("undo_steps", "given_back", self.id))?;
+            add_given_back(&mut given_back, step);
+        }
+        Ok(Found { id: self.id, version: self.version, stands_for, kept, given_back, fields })
     }
 }
 
@@ -397,16 +414,17 @@ async fn write(
     gone.delete(connection).await
 }
 
-/// Whether a step is noted: of all users where a part alone is taken back, since an undo of another part may come; else where fields were left
-/// as they are, or the import may have inserted the user: a user's id tells when it was made.
+/// Whether a step is noted: of all users where a part alone is taken back, since an undo of another part may come, and where the import changed
+/// some user more than once, since an earlier change may fail and another undo take it back; else where fields were left as they are, or the
+/// import may have inserted the user: a user's id tells when it was made.
 pub fn is_remembered(step: &Step, undo: &Undo) -> bool {
     let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
     let since = u64::try_from(since.timestamp()).unwrap_or(0);
     let is_young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
-    !undo.is_whole() || !step.kept.is_empty() || is_young(&step.user)
+    !undo.is_whole() || !undo.once || !step.kept.is_empty() || is_young(&step.user)
 }
 
-/// Notes which fields were left as they are; and of which earlier version users are again.
+/// Notes which fields were left as they are, and which were given back; and of which earlier version users are again.
 async fn write_steps(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -424,18 +442,26 @@ async fn write_steps(
     // An array of arrays must be rectangular, so the lists come as JSON.
     let kept: Vec<String> =
         steps.iter().map(|step| serde_json::to_string(&step.kept).unwrap_or_default()).collect();
+    let given_back = steps.iter().map(|step| {
+        let some = Some(&step.given_back).filter(|given_back| !given_back.is_empty())?;
+        serde_json::to_string(some).ok()
+    });
+    let given_back: Vec<Option<String>> = given_back.collect();
     sqlx::query!(
-        "insert into undo_steps (import_id, user_id, tenant_id, version, stands_for, kept)
-         select $1, user_id, $2, version, stands_for, array(select json_array_elements_text(kept::json))
-           from unnest($3::uuid[], $4::int[], $5::int[], $6::text[]) as new (user_id, version, stands_for, kept)
+        "insert into undo_steps (import_id, user_id, tenant_id, version, stands_for, kept, given_back)
+         select $1, user_id, $2, version, stands_for, array(select json_array_elements_text(kept::json)), given_back::jsonb
+           from unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::text[])
+                as new (user_id, version, stands_for, kept, given_back)
          on conflict (import_id, user_id) do update
-            set version = excluded.version, stands_for = excluded.stands_for, kept = undo_steps.kept || excluded.kept",
+            set version = excluded.version, stands_for = excluded.stands_for, kept = undo_steps.kept || excluded.kept,
+                given_back = coalesce(undo_steps.given_back || excluded.given_back, undo_steps.given_back, excluded.given_back)",
         import.get(),
         tenant.get(),
         &ids,
         &versions,
         &earlier,
         &kept,
+        &given_back as &[Option<String>],
     )
     .execute(connection)
     .await?;

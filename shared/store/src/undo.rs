@@ -9,6 +9,7 @@
 //! backwards, and undoes together what was done together.
 
 mod hindrance;
+mod seen;
 mod staging;
 
 use chrono::{DateTime, Utc};
@@ -137,7 +138,7 @@ pub struct Preview {
     /// When the import ended: from then on it counts how long before-images are kept.
     pub ended_at: Option<DateTime<Utc>>,
     /// Imports that changed users after this one began to, newest first, at most 20. What they changed of the same users is left as
-    /// it is.
+    /// it is. Undos of parts of this one are not among them.
     pub later: Vec<ImportId>,
 }
 
@@ -246,6 +247,7 @@ pub async fn preview(
              from before_images as b
             where b.tenant_id = $1 and b.import_id <> $2
               and b.id > (select min(own.id) from before_images as own where own.import_id = $2)
+              and not exists (select from imports as part where part.id = b.import_id and part.undoes = $2)
             order by b.import_id desc
             limit $3"#,
         tenant.get(),
@@ -286,9 +288,28 @@ pub async fn undos(
     rows.into_iter().map(|row| undo(row.id, row.state)).collect()
 }
 
+/// First key of the advisory locks that undos of a tenant share while they are opened; the second is the tenant. "UNDO".
+const OPENING_LOCK: i32 = 0x554e_444f;
+
+/// Waits for the undos of a tenant that are being opened: all of them are there then, or none is.
+pub(crate) async fn none_is_being_opened(store: &Store, tenant: TenantId) -> Result<(), StoreError> {
+    if mutant(Mutant::ErasureOvertakesUndo) {
+        return Ok(());
+    }
+    let mut transaction = store.pool().begin().await?;
+    sqlx::query!("select pg_advisory_xact_lock($1, $2)", OPENING_LOCK, tenant.get())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
 /// Opens an undo: with `start = auto` it runs from then on. Of two at once one is refused.
 pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError> {
     let mut transaction = store.pool().begin().await?;
+    sqlx::query!("select pg_advisory_xact_lock_shared($1, $2)", OPENING_LOCK, new.tenant.get())
+        .execute(&mut *transaction)
+        .await?;
     // Concurrent undoing, retrying and cancelling of the import wait for each other here.
     sqlx::query!(
         "select from imports where id = $1 and tenant_id = $2 for no key update",
@@ -329,6 +350,7 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
         staging.take(&mut transaction, kept).await?;
     }
     let lanes = staging.finish(&mut transaction).await?;
+    staging.undo.once = staging.seen.all_differ();
     let (records, gone) = (staging.records, source.gone + staging.unknown);
     if records == 0 {
         return Ok(OpenedUndo::Refused(Refusal::NotApplied));

@@ -30,7 +30,7 @@ impl Work<'_> {
         loop {
             let found = store::met_by_undo(transaction, (chunk, import, tenant), &changes, undo);
             let undoing = pool.within_longer(found).await?;
-            let plan = undo::plan(&changes, &undoing.found, undo);
+            let plan = undo::plan(&changes, &undoing.found, &undoing.lost, undo);
             fault::point(Point::Planned)?;
             let others = take_back::changed_by_others(transaction, tenant, import, undo, &changes, &plan);
             let changed_by = pool.within(others).await?;

@@ -4,7 +4,7 @@ use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::outcome::{Reason, Verdict};
 use muster_domain::planned::{Drift, PlanUse, UndoCheck, drift_of_undo};
-use muster_domain::undo::{self, Change, ChangeResult, Kept, Undo};
+use muster_domain::undo::{self, Change, ChangeResult, Kept, Undo, Why};
 use muster_store::take_back::{self as store, ChangedBy, TakenBack};
 use muster_store::{StoreError, Transaction};
 
@@ -91,7 +91,7 @@ impl Work<'_> {
 /// The warnings for a change that was not, or not completely, undone. Names fields and users, never values.
 pub(super) fn warnings(told: &ChangeResult, by: Option<&ChangedBy>) -> Vec<String> {
     let mut texts = Vec::new();
-    let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.holder.is_none()).collect();
+    let changed: Vec<&Kept> = told.kept.iter().filter(|kept| kept.why == Why::Changed).collect();
     if !changed.is_empty() {
         let names: Vec<&str> = changed.iter().take(NAMED).map(|kept| kept.path.as_str()).collect();
         let more = changed.len().saturating_sub(NAMED);
@@ -100,8 +100,15 @@ pub(super) fn warnings(told: &ChangeResult, by: Option<&ChangedBy>) -> Vec<Strin
         texts.push(format!("changed since{by}, and left as it is: {}{more}", names.join(", ")));
     }
     for kept in &told.kept {
-        if let Some(holder) = kept.holder {
-            texts.push(format!("{}: the value belongs to user {holder} by now; left as it is", kept.path));
+        match kept.why {
+            Why::Changed => {}
+            Why::Held(holder) => {
+                texts
+                    .push(format!("{}: the value belongs to user {holder} by now; left as it is", kept.path));
+            }
+            Why::Lost => {
+                texts.push(format!("{}: the catalog no longer has what it names; left as it is", kept.path));
+            }
         }
     }
     match told.verdict.reason {

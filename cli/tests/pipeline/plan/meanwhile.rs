@@ -1,6 +1,7 @@
 //! What changes between a plan and its being applied, beside users: the catalog, and the family of the import.
 
 use muster_domain::catalog::{Catalog, Organization};
+use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::GroupId;
 use muster_domain::import::ImportState;
@@ -14,7 +15,7 @@ use muster_store::plans::{self, PlannedPage};
 
 use super::foreseen::{BEFORE, small};
 use super::{applied, everything, first, plan, records, summary, verdicts, work_on_plan};
-use crate::harness::Backend;
+use crate::harness::{Backend, Pipeline, people};
 use crate::undo::taken_back;
 
 /// A group that the catalog lacks is made when the plan is applied, and records come to what was planned all the same.
@@ -125,5 +126,23 @@ async fn a_plan_whose_family_was_undone_meanwhile_is_compared_as_any_other() {
     );
     let failed = pipeline.records(import, Some(Outcome::Failed)).await;
     assert_eq!((failed[0].record, failed[0].errors[0].code), (1, ErrorCode::ChangedSincePlan));
+    pipeline.finish().await;
+}
+
+/// A filter that nothing fits does not read the whole plan in one request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_ends_after_some_chunks_although_nothing_in_them_is_wanted() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    pipeline.import(&people(60), &ImportOptions::default()).await;
+    let rome = people(60).replace("Milan", "Rome");
+    let import = plan(&mut pipeline, &rome, &ImportOptions::default()).await;
+    let mut wanted =
+        PlannedPage { field: Some("metadata.office.street"), limit: 7, ..PlannedPage::default() };
+    let page = plans::page(&pipeline.store, pipeline.tenant, import, wanted).await.unwrap();
+    assert!(page.records.is_empty());
+    wanted.after = page.next.unwrap();
+    let page = plans::page(&pipeline.store, pipeline.tenant, import, wanted).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (0, None));
     pipeline.finish().await;
 }

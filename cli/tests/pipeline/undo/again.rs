@@ -7,6 +7,7 @@ use muster_domain::chunk::ChunkLimits;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::options::Start;
+use muster_domain::planned::OnDrift;
 use muster_domain::trace::TraceContext;
 use muster_runtime::telemetry::traces;
 use muster_store::lifecycle::{self, Transition};
@@ -16,6 +17,7 @@ use muster_store::{apply, dispatch};
 use super::story::execute;
 use super::{opened, plain, taken_back, undone, users, whole};
 use crate::harness::{Backend, Pipeline, people};
+use crate::plan::{applied, work_on_plan};
 
 /// An undo that waits.
 fn waiting(pipeline: &Pipeline, of: ImportId) -> NewUndo {
@@ -64,6 +66,71 @@ async fn what_parts_took_back_is_no_change_of_somebody_else() {
         Counts { total: 4, updated: 2, skipped: 2, ..Counts::default() }
     );
     assert_eq!(users(&pipeline, true).await, before);
+    pipeline.finish().await;
+}
+
+/// A part of the fields is no change of somebody else either, whether it took back all of a change or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_whose_fields_were_taken_back_one_by_one_is_deleted_with_the_rest() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import(&people(1), &plain()).await;
+    let before = users(&pipeline, true).await;
+    pipeline.limits.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 1 };
+    let csv = "email,first_name,custom__office
+user0@example.com,A,
+new@example.com,N,
+user0@example.com,B,Oslo
+new@example.com,M,Oslo
+";
+    let import = pipeline.import(csv, &plain()).await;
+    assert_eq!(import.counts, Counts { total: 4, inserted: 1, updated: 3, ..Counts::default() });
+    let mut part = whole(&pipeline, import.id);
+    part.fields = vec!["given_name".into()];
+    assert_eq!(
+        undone(&mut pipeline, &part).await.counts,
+        Counts { total: 3, updated: 3, ..Counts::default() }
+    );
+    let rest = whole(&pipeline, import.id);
+    assert_eq!(
+        undone(&mut pipeline, &rest).await.counts,
+        Counts { total: 4, updated: 3, skipped: 1, ..Counts::default() }
+    );
+    assert_eq!(users(&pipeline, true).await, before);
+    pipeline.finish().await;
+}
+
+/// The later of two changes was taken back and the earlier one failed, of a user that is older than the import.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_undo_gave_back_before_it_failed_is_no_change_of_somebody_else() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import("email,first_name,custom__office\na@example.com,Ann,Milan\n", &plain()).await;
+    execute(
+        &pipeline,
+        "update users
+            set id = (lpad(to_hex((extract(epoch from now() - interval '2 hours') * 1000)::bigint), 12, '0')
+                      || '70008000000000000001')::uuid",
+    )
+    .await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let csv = "email,first_name,custom__office\na@example.com,Bea,Rome\na@example.com,Cleo,\n";
+    let import = pipeline.import(csv, &plain()).await.id;
+    let mut first = NewUndo { start: Start::Plan, ..whole(&pipeline, import) };
+    first.chunk.records = 1;
+    opened(&pipeline, &first).await;
+    work_on_plan(&mut pipeline, first.id).await;
+    execute(&pipeline, "update users set metadata = '{\"office\": \"Pisa\"}', version = version + 1").await;
+    let counts = applied(&mut pipeline, first.id, OnDrift::Refuse).await.counts;
+    assert_eq!(counts, Counts { total: 2, updated: 1, failed: 1, ..Counts::default() });
+    let second = whole(&pipeline, import);
+    assert_eq!(
+        undone(&mut pipeline, &second).await.counts,
+        Counts { total: 2, updated: 1, skipped: 1, ..Counts::default() }
+    );
+    let seen: String = sqlx::query_scalar("select given_name || ' ' || (metadata ->> 'office') from users")
+        .fetch_one(pipeline.store.pool())
+        .await
+        .unwrap();
+    assert_eq!(seen, "Ann Pisa");
     pipeline.finish().await;
 }
 

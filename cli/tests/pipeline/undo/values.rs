@@ -143,6 +143,35 @@ async fn organization(pipeline: &Pipeline) -> i32 {
         .unwrap()
 }
 
+/// An organization went while nobody was in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_put_back_into_what_the_catalog_no_longer_has() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let enrolment = Some(Enrolment { organization_id: organization(&pipeline).await, group_id: 0 });
+    pipeline.import(&people(1), &plain()).await;
+    let import = pipeline.import(&people(2), &ImportOptions { enrolment, ..plain() }).await;
+    assert_eq!(import.counts, Counts { total: 2, inserted: 1, updated: 1, ..Counts::default() });
+    let undo = taken_back(&mut pipeline, import.id).await;
+    execute(&pipeline, "delete from organizations").await;
+    let again = whole(&pipeline, undo);
+    assert_eq!(
+        undone(&mut pipeline, &again).await.counts,
+        Counts { total: 2, inserted: 1, skipped: 1, ..Counts::default() }
+    );
+    let told: Vec<String> =
+        pipeline.records(again.id, None).await.into_iter().flat_map(|record| record.warnings).collect();
+    let lost = |text: &&String| {
+        text.starts_with("memberships.") && text.contains("the catalog no longer has what it names")
+    };
+    assert_eq!((told.len(), told.iter().filter(lost).count()), (2, 2), "{told:?}");
+    let memberships: i64 = sqlx::query_scalar("select count(*) from memberships")
+        .fetch_one(pipeline.store.pool())
+        .await
+        .unwrap();
+    assert_eq!((memberships, pipeline.users().await.len()), (0, 2));
+    pipeline.finish().await;
+}
+
 /// The user is deleted when the undo has found it, before it gives the membership back.
 #[cfg(feature = "faults")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -96,6 +96,8 @@ fn the_story_of_the_wrong_file_comes_to_a_clean_end() {
     assert!(again.stdout.contains("updated   20") && again.stdout.contains("unchanged 39,980"), "{again:#?}");
     let twice = desk.run(&["imports", "undo", &wrong]).exits(1);
     twice.tells(&["already", "[already_undone]"]);
+    let check = desk.run(&["imports", "undo", &wrong, "--check"]).exits(1);
+    check.tells(&["undoes it already [already_undone]", "imports show"]);
     desk.run(&["imports", "undo", "last", "--field", "nothing"]).exits(2).tells(&["no field"]);
     desk.run(&["imports", "undo", "last", "--field", "metadata.a,email"])
         .exits(2)

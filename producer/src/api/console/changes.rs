@@ -69,7 +69,10 @@ pub(super) async fn list(
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let store = &state.0.store;
     let report = reports::import(store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    let plan = plans::summary(store, tenant, import).await?.flatten().ok_or(ApiError::NoPlan)?;
+    if plans::is_there(store, tenant, import).await? != Some(true) {
+        return Err(ApiError::NoPlan.into());
+    }
+    let fields = plans::fields(store, tenant, import).await?;
     let wanted = Wanted::of(&uri);
     let asked = PlannedPage {
         field: wanted.field.as_deref(),
@@ -81,7 +84,6 @@ pub(super) async fn list(
     let people = visit.sees_people();
     let records: Vec<PlannedView> =
         found.records.into_iter().map(|record| PlannedView::new(record, people)).collect();
-    let fields: Vec<&str> = plan.sums.fields.keys().map(String::as_str).collect();
     let next = found.next.map(|after| wanted.next(import, after));
     let page = page::Page {
         section: Section::Imports,
@@ -95,7 +97,7 @@ pub(super) async fn list(
 fn view(
     report: &ImportReport,
     wanted: &Wanted,
-    fields: &[&str],
+    fields: &[String],
     records: &[PlannedView],
     next: Option<&str>,
     people: bool,
@@ -121,7 +123,8 @@ fn view(
             }
             button type="submit" { "Show" }
         }
-        @if records.is_empty() { p.calm { "No record is like that." } } @else { (table(records)) }
+        @if records.is_empty() && next.is_some() { p.calm { "None so far is like that; there are more." } }
+        @else if records.is_empty() { p.calm { "No record is like that." } } @else { (table(records)) }
         @if let Some(next) = next { p.pages { a.button rel="next" href=(next) { "Next" } } }
         @if !people { p.hint { "Values are hidden: the token lacks the scope " code { "users:read" } "." } }
     }
@@ -188,7 +191,8 @@ mod tests {
         let wanted = Wanted::of(&"/x?outcome=updated&field=metadata&after=nonsense".parse().unwrap());
         let next = wanted.next(report().id, "7.3".parse().unwrap());
         assert!(next.ends_with("/changes?after=7.3&outcome=updated&field=metadata"), "{next}");
-        let shown = view(&report(), &wanted, &["metadata.<u>"], &[record], Some(&next), true).into_string();
+        let shown = view(&report(), &wanted, &["metadata.<u>".to_owned()], &[record], Some(&next), true)
+            .into_string();
         for part in ["1,007", "&lt;i&gt;Rome", "[&quot;x&quot;]", "nothing", "selected", "value=\"metadata\""]
         {
             assert!(shown.contains(part), "{part}: {shown}");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Drift;
 use crate::fault::{Mutant, mutant};
-use crate::undo::{Change, ChangeResult, Found, LEFT_OUT, Planned, Undo, plan_without};
+use crate::undo::{Change, ChangeResult, Found, LEFT_OUT, Lost, Planned, Undo, plan_without};
 
 /// Rounds of planning after which nothing more of the chunk is taken back.
 const ROUNDS: usize = 20;
@@ -24,11 +24,11 @@ pub struct UndoCheck<'c> {
 
 /// Plans taking back changes that were planned before. Those that differ from their plan are left out with what is behind them, and the
 /// others are planned without them and compared again; or they are taken back and reported. Of the users of `gone`, who are not there, changes
-/// were left out in chunks before this one. Returns the places of those that differ, too.
+/// were left out in chunks before this one; `lost` is what the catalog no longer has. Returns the places of those that differ, too.
 pub fn plan_undo(
     changes: &[Change],
     found: &[Found],
-    gone: &[Uuid],
+    (gone, lost): (&[Uuid], &Lost),
     undo: &Undo,
     check: &UndoCheck<'_>,
 ) -> (Planned, Vec<(usize, Drift)>) {
@@ -39,7 +39,7 @@ pub fn plan_undo(
     let mut left_out: BTreeSet<usize> = drifts.keys().copied().collect();
     let mut rounds = 0;
     loop {
-        let planned = plan_without(changes, found, undo, &left_out);
+        let planned = plan_without(changes, found, lost, undo, &left_out);
         let others = || planned.told.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
         let differing: Vec<(usize, Drift)> =
             others().filter_map(|(at, told)| Some((at, (check.drift)(at, told)?))).collect();
@@ -78,7 +78,7 @@ fn add_behind(
         let mut users = waiting.clone();
         for (at, change) in changes.iter().enumerate() {
             let mut kept = told.get(at).into_iter().flat_map(|told| &told.kept);
-            let is_held = kept.any(|kept| kept.holder.is_some_and(|holder| holders.contains(&holder)));
+            let is_held = kept.any(|kept| kept.holder().is_some_and(|holder| holders.contains(&holder)));
             if is_held || users.contains(&change.user) {
                 drifts.entry(at).or_insert_with(Drift::behind_a_later_change);
             }
@@ -128,6 +128,7 @@ mod tests {
             version: 4,
             stands_for: None,
             kept: BTreeSet::new(),
+            given_back: Default::default(),
             fields: fields.as_object().cloned().unwrap_or_default().into_iter().collect(),
         }
     }
@@ -144,24 +145,32 @@ mod tests {
         };
         let check = UndoCheck { drift: &differs, refuse: true };
         // In one chunk.
-        let (planned, drifts) = plan_undo(&both, std::slice::from_ref(&user), &[], &undo(), &check);
+        let (planned, drifts) =
+            plan_undo(&both, std::slice::from_ref(&user), (&[], &Lost::new()), &undo(), &check);
         assert_eq!(drifts, [(0, Drift::behind_another()), (1, Drift::behind_a_later_change())]);
         assert!(planned.written.is_empty() && planned.changes.is_empty());
         assert_eq!(planned.steps[0].kept, [LEFT_OUT]);
         // In two.
-        let (planned, _) = plan_undo(&both[..1], std::slice::from_ref(&user), &[], &undo(), &check);
+        let (planned, _) =
+            plan_undo(&both[..1], std::slice::from_ref(&user), (&[], &Lost::new()), &undo(), &check);
         assert_eq!(planned.steps[0].kept, [LEFT_OUT]);
         user.kept.extend(planned.steps[0].kept.iter().cloned());
-        let (planned, drifts) = plan_undo(&both[1..], std::slice::from_ref(&user), &[], &undo(), &check);
+        let (planned, drifts) =
+            plan_undo(&both[1..], std::slice::from_ref(&user), (&[], &Lost::new()), &undo(), &check);
         assert_eq!(drifts, [(0, Drift::behind_a_later_change())]);
         assert!(planned.written.is_empty() && planned.steps.is_empty());
         // Where the user is not there.
-        let (planned, drifts) = plan_undo(&both[1..], &[], &[USER], &undo(), &check);
+        let (planned, drifts) = plan_undo(&both[1..], &[], (&[USER], &Lost::new()), &undo(), &check);
         assert_eq!((drifts.len(), planned.told[0].verdict), (1, Verdict::FAILED));
         // A retry compares nothing.
         user.kept.clear();
-        let (planned, _) =
-            plan_undo(&both, &[user], &[], &undo(), &UndoCheck { drift: &|_, _| None, refuse: true });
+        let (planned, _) = plan_undo(
+            &both,
+            &[user],
+            (&[], &Lost::new()),
+            &undo(),
+            &UndoCheck { drift: &|_, _| None, refuse: true },
+        );
         assert_eq!(planned.told.iter().map(|told| told.verdict).collect::<Vec<_>>(), [Verdict::UPDATED; 2]);
         let written = &planned.written[0].fields;
         assert_eq!((&written["given_name"], &written["family_name"]), (&json!("Ann"), &json!("Zhou")));
@@ -178,7 +187,7 @@ mod tests {
         let differs =
             |at: usize, told: &ChangeResult| (at == 0 && told.is_written()).then(Drift::behind_another);
         let check = UndoCheck { drift: &differs, refuse: true };
-        let (planned, drifts) = plan_undo(&[took, gave], &users, &[], &undo(), &check);
+        let (planned, drifts) = plan_undo(&[took, gave], &users, (&[], &Lost::new()), &undo(), &check);
         assert_eq!(drifts, [(0, Drift::behind_another()), (1, Drift::behind_a_later_change())]);
         assert!(planned.written.is_empty());
         assert!(planned.steps.iter().all(|step| step.kept == [LEFT_OUT]), "{:?}", planned.steps);
@@ -198,6 +207,7 @@ mod tests {
                 version: 2,
                 stands_for: None,
                 kept: BTreeSet::new(),
+                given_back: Default::default(),
                 fields: change.after.clone().into_iter().collect(),
             })
             .collect();
@@ -213,7 +223,7 @@ mod tests {
             })
         };
         let check = UndoCheck { drift: &drift, refuse: true };
-        let (planned, drifts) = plan_undo(&changes, &found, &[], &undo(), &check);
+        let (planned, drifts) = plan_undo(&changes, &found, (&[], &Lost::new()), &undo(), &check);
         assert_eq!((drifts.len(), planned.written.len()), (100, 0));
         assert_eq!(state.lock().unwrap().2, ROUNDS + 1);
     }

@@ -228,6 +228,18 @@ fn hide_inside(value: &mut Value) -> bool {
     }
 }
 
+/// A value of the metadata without what may be a secret by its key or by its look.
+pub fn without_secrets(key: &str, mut value: Value) -> Value {
+    if mutant(Mutant::PlansShowSecrets) {
+        return value;
+    }
+    if looks_secret(key) && !value.is_null() {
+        return REDACTED.into();
+    }
+    hide_inside(&mut value);
+    value
+}
+
 /// What stands in place of a value that may be a secret: of its type, so that what is wrong with a type can be told.
 fn hidden(value: &Value) -> Value {
     match value {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::plan::UNIQUE;
-use super::{Found, Planned, Step};
+use super::{Found, GivenBack, Planned, Step};
 
 /// A user as a chunk would leave it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct LeftUser {
     /// Fields that would have been left as they are.
     #[serde(rename = "k", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<String>,
+    /// Fields that this undo or another one of the same import would have given back.
+    #[serde(rename = "b", default, skip_serializing_if = "GivenBack::is_empty")]
+    pub given_back: GivenBack,
     /// Everything that it would have. None: it would be deleted.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none", serialize_with = "apart")]
     pub fields: Option<Map<String, Value>>,
@@ -49,13 +52,15 @@ impl LeftUser {
             version: user.version,
             stands_for: user.stands_for,
             kept: user.kept.clone(),
+            given_back: user.given_back.clone(),
             fields: Some(user.fields.clone().into_iter().collect()),
         }
     }
 
     fn into_found(self) -> Option<Found> {
-        let Self { id, version, stands_for, kept, fields } = self;
-        Some(Found { id, version, stands_for, kept, fields: fields?.into_iter().collect() })
+        let Self { id, version, stands_for, kept, given_back, fields } = self;
+        let fields = fields?.into_iter().collect();
+        Some(Found { id, version, stands_for, kept, given_back, fields })
     }
 
     /// The unique values that it would have.
@@ -78,13 +83,16 @@ pub fn left(found: &[Found], planned: &Planned, is_remembered: impl Fn(&Step) ->
             version,
             stands_for: same.and_then(|before| before.stands_for),
             kept: before.map(|before| before.kept.clone()).unwrap_or_default(),
+            given_back: before.map(|before| before.given_back.clone()).unwrap_or_default(),
             fields: Some(user.fields.clone().into_iter().collect()),
         };
         left.insert(user.id, after);
     }
     for (id, version, _) in &planned.deleted {
         let kept = there.get(id).map(|before| before.kept.clone()).unwrap_or_default();
-        left.insert(*id, LeftUser { id: *id, version: *version, stands_for: None, kept, fields: None });
+        let given_back = there.get(id).map(|before| before.given_back.clone()).unwrap_or_default();
+        let (version, stands_for, fields) = (*version, None, None);
+        left.insert(*id, LeftUser { id: *id, version, stands_for, kept, given_back, fields });
     }
     for step in planned.steps.iter().filter(|step| is_remembered(step)) {
         let user = match left.entry(step.user) {
@@ -96,6 +104,7 @@ pub fn left(found: &[Found], planned: &Planned, is_remembered: impl Fn(&Step) ->
         };
         user.stands_for = (user.version == step.version).then_some(step.stands_for);
         user.kept.extend(step.kept.iter().cloned());
+        user.given_back.extend(step.given_back.clone());
     }
     left.into_values().collect()
 }

@@ -12,102 +12,16 @@ use uuid::Uuid;
 
 use super::fit::{put, put_back, take_flags};
 use super::flat::{is_membership, kept_alike, membership_of, same};
+use super::found::{Back, Found, GivenBack, LEFT_OUT, Step};
+use super::lost::{Lost, is_lost};
+use super::told::{ChangeResult, Kept, Why};
 use super::{Change, Flat, Kind, Undo};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::Verdict;
 
 /// Fields whose values are unique in a tenant.
 pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
-
-/// Stands among the kept fields of a user of whom a change is left out: none of its earlier changes is taken back before that one. No
-/// field has an empty path.
-pub const LEFT_OUT: &str = "";
-
-/// A user as it is now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    /// Id.
-    pub id: Uuid,
-    /// Version; writing is refused when it moved since this was read.
-    pub version: i32,
-    /// The earlier version since which nobody else changed the user: later changes were the import's, and
-    /// were undone by this undo or by an earlier partial one. None where nothing is known.
-    pub stands_for: Option<i32>,
-    /// Fields that this undo left as they are: earlier changes of them are not undone either. Also [`LEFT_OUT`].
-    pub kept: BTreeSet<String>,
-    /// Everything that it has.
-    pub fields: Flat,
-}
-
-impl Found {
-    /// Whether a field has this text.
-    pub fn has_text(&self, field: &str, text: &str) -> bool {
-        self.fields.get(field).and_then(Value::as_str) == Some(text)
-    }
-}
-
-/// What an undo has to remember of a user until its next chunk.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Id.
-    pub user: Uuid,
-    /// The version that it gets, or has.
-    pub version: i32,
-    /// The version that it is known to stand for: its own where nothing is known.
-    pub stands_for: i32,
-    /// Fields that were left as they are, and [`LEFT_OUT`] where a change of it is left out.
-    pub kept: Vec<String>,
-}
-
-/// A field that was left as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The field.
-    pub path: String,
-    /// Who has the value that the field would get, where that is why.
-    pub holder: Option<Uuid>,
-}
-
-/// What became of one change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChangeResult {
-    /// Its outcome.
-    pub verdict: Verdict,
-    /// Fields that were left as they are although the import changed them.
-    pub kept: Vec<Kept>,
-    /// Where it is not simply as before the change again, sorted: fields that it does not give back, and flags that it removes besides.
-    pub exceptions: Vec<String>,
-    /// Why it failed.
-    pub error: Option<RecordError>,
-}
-
-impl ChangeResult {
-    /// Whether something was left as it is because somebody changed it.
-    pub fn is_kept(&self) -> bool {
-        self.verdict == Verdict::CHANGED_SINCE || self.kept.iter().any(|kept| kept.holder.is_none())
-    }
-
-    /// Whether it writes something.
-    pub fn is_written(&self) -> bool {
-        matches!(self.verdict.outcome, Outcome::Inserted | Outcome::Updated)
-    }
-
-    fn of(verdict: Verdict) -> Self {
-        Self { verdict, kept: Vec::new(), exceptions: Vec::new(), error: None }
-    }
-
-    /// Of a change of which these fields are as before again.
-    fn restored(restored: &BTreeSet<&str>, kept: Vec<Kept>, wanted: &BTreeSet<&str>) -> Self {
-        let verdict = match (restored.is_empty(), kept.is_empty()) {
-            (false, _) => Verdict::UPDATED,
-            (true, false) => Verdict::CHANGED_SINCE,
-            (true, true) => Verdict::UNCHANGED,
-        };
-        let exceptions = wanted.symmetric_difference(restored).map(|path| (*path).to_owned()).collect();
-        Self { kept, exceptions, ..Self::of(verdict) }
-    }
-}
 
 /// Organization and group of memberships.
 pub type Places = Vec<(i32, i32)>;
@@ -145,17 +59,23 @@ pub struct Planned {
 }
 
 /// Plans taking back the changes, in their order. `found` has the users of the changes, and those that have one of the unique values
-/// that the users of the changes had.
-pub fn plan(changes: &[Change], found: &[Found], undo: &Undo) -> Planned {
-    plan_without(changes, found, undo, &BTreeSet::new())
+/// that the users of the changes had; `lost` is what the catalog no longer has.
+pub fn plan(changes: &[Change], found: &[Found], lost: &Lost, undo: &Undo) -> Planned {
+    plan_without(changes, found, lost, undo, &BTreeSet::new())
 }
 
 /// The same, but nothing is taken back of the changes at the places of `left_out`, which fail. What they changed still stands, so nothing is
 /// noted of their fields, only that earlier changes of their users have to wait.
-pub fn plan_without(changes: &[Change], found: &[Found], undo: &Undo, left_out: &BTreeSet<usize>) -> Planned {
+pub fn plan_without(
+    changes: &[Change],
+    found: &[Found],
+    lost: &Lost,
+    undo: &Undo,
+    left_out: &BTreeSet<usize>,
+) -> Planned {
     let mut taken: BTreeMap<(Uuid, &'static str), Uuid> = BTreeMap::new();
     loop {
-        let mut pass = Pass::new(found, undo, &taken);
+        let mut pass = Pass::new(found, (undo, lost), &taken);
         let take = |(at, change): (usize, &Change)| pass.take_back(change, left_out.contains(&at));
         let told: Vec<ChangeResult> = changes.iter().enumerate().map(take).collect();
         let collisions = pass.collisions();
@@ -166,7 +86,7 @@ pub fn plan_without(changes: &[Change], found: &[Found], undo: &Undo, left_out: 
         let before = taken.len();
         taken.extend(collisions);
         if taken.len() == before {
-            return Pass::new(found, undo, &taken).planned(told);
+            return Pass::new(found, (undo, lost), &taken).planned(told);
         }
     }
 }
@@ -179,16 +99,29 @@ struct Draft<'a> {
     raised: i32,
     /// The version that it would have without that: its own, or what a user that is made again continues from.
     version: i32,
-    /// The version since which nobody else touched it: what happened after that was this import's, and is taken back.
+    /// The version since which nobody else touched it: what happened after that was this import's, and is taken back. Fields that are given
+    /// back may be those of a version before.
     stands_for: i32,
     /// Fields that stay as they are: somebody changed them, or took them back already, or they cannot have what they had.
     kept: BTreeSet<String>,
+    /// Fields that this undo or another one of the same import gave back, and those of them that this chunk does.
+    given_back: GivenBack,
+    new_back: GivenBack,
     touched: bool,
 }
 
 impl Draft<'_> {
     fn current(&self) -> i32 {
         self.version + self.raised
+    }
+
+    /// Notes that these fields are as they were before the change again.
+    fn give_back(&mut self, restored: &BTreeSet<&str>, change: &Change) {
+        let back = Back { to: change.from, at: self.current() };
+        for path in restored {
+            self.given_back.insert((*path).to_owned(), back);
+            self.new_back.insert((*path).to_owned(), back);
+        }
     }
 
     /// What is to be remembered, if there is anything.
@@ -205,19 +138,26 @@ impl Draft<'_> {
         let moved = self.now.is_some()
             && self.stands_for != version
             && (self.touched || known != Some(self.stands_for));
-        (moved || !kept.is_empty()).then_some(Step { user, version, stands_for: self.stands_for, kept })
+        let given_back = self.new_back.clone();
+        let something = moved || !kept.is_empty() || self.now.is_some() && !given_back.is_empty();
+        something.then_some(Step { user, version, stands_for: self.stands_for, kept, given_back })
     }
 }
 
 struct Pass<'a, 't> {
     undo: &'t Undo,
+    lost: &'t Lost,
     drafts: BTreeMap<Uuid, Draft<'a>>,
     /// Unique fields that cannot get their value back, and who has it.
     taken: &'t BTreeMap<(Uuid, &'static str), Uuid>,
 }
 
 impl<'a, 't> Pass<'a, 't> {
-    fn new(found: &'a [Found], undo: &'t Undo, taken: &'t BTreeMap<(Uuid, &'static str), Uuid>) -> Self {
+    fn new(
+        found: &'a [Found],
+        (undo, lost): (&'t Undo, &'t Lost),
+        taken: &'t BTreeMap<(Uuid, &'static str), Uuid>,
+    ) -> Self {
         let draft = |user: &'a Found| Draft {
             base: Some(user),
             now: Some(user.fields.clone()),
@@ -225,9 +165,11 @@ impl<'a, 't> Pass<'a, 't> {
             version: user.version,
             stands_for: user.stands_for.unwrap_or(user.version),
             kept: user.kept.clone(),
+            given_back: user.given_back.clone(),
+            new_back: GivenBack::new(),
             touched: false,
         };
-        Self { undo, taken, drafts: found.iter().map(|user| (user.id, draft(user))).collect() }
+        Self { undo, lost, taken, drafts: found.iter().map(|user| (user.id, draft(user))).collect() }
     }
 
     fn take_back(&mut self, change: &Change, left_out: bool) -> ChangeResult {
@@ -250,6 +192,8 @@ impl<'a, 't> Pass<'a, 't> {
             version: 0,
             stands_for: 0,
             kept: BTreeSet::new(),
+            given_back: GivenBack::new(),
+            new_back: GivenBack::new(),
             touched: false,
         };
         let draft = self.drafts.entry(change.user).or_insert_with(gone);
@@ -261,36 +205,43 @@ impl<'a, 't> Pass<'a, 't> {
 
     /// Field by field: what still is as the import left it is as before again.
     fn restore(&mut self, change: &Change) -> ChangeResult {
-        let (undo, taken) = (self.undo, self.taken);
+        let (undo, taken, lost) = (self.undo, self.taken, self.lost);
         let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
-        let (known, current) = (draft.stands_for, draft.current());
+        let known = draft.stands_for;
         let Some(now) = draft.now.as_mut() else { return ChangeResult::of(Verdict::GONE) };
         let mut restored: BTreeSet<&str> = BTreeSet::new();
         let (mut kept, mut whole) = (Vec::new(), known == change.to);
         // An undo of a part took this very change back before, and nobody touched the user since.
-        let done = known <= change.from && change.from < change.to && !mutant(Mutant::UndoPartsInBetween);
+        let done = known <= change.from && change.from < change.to;
         let mut old: HashMap<&str, Option<Value>> = HashMap::new();
         let mut wanted = change.differing();
         for path in wanted.iter().copied() {
             let (before, left) = (change.before.get(path), change.after.get(path));
+            let back = draft.given_back.get(path).filter(|_| !mutant(Mutant::UndoForgetsGivenBack));
             if !undo.takes_field(path) {
                 whole = false;
             } else if draft.kept.contains(path) {
-                kept.push(Kept { path: path.to_owned(), holder: None });
+                kept.push(Kept::new(path, Why::Changed));
             } else if same(now.get(path), before) {
-                // Somebody took it back already, and it is theirs now.
-                draft.kept.extend((!done).then(|| path.to_owned()));
+                // Another undo took it back already; else somebody did, and it is theirs now.
+                let ours = done || back.is_some_and(|back| back.covers(change));
+                let ours = ours && !mutant(Mutant::UndoPartsInBetween);
+                draft.kept.extend((!ours).then(|| path.to_owned()));
+            } else if !same(now.get(path), left) && back.is_some_and(|back| back.goes_behind(change)) {
+                // Another undo gave back what it had even before that; whether it still has, an earlier change tells.
             } else if !same(now.get(path), left) && !mutant(Mutant::UndoOverwrites) {
-                kept.push(Kept { path: path.to_owned(), holder: None });
+                kept.push(Kept::new(path, Why::Changed));
+            } else if is_lost(lost, path, before) {
+                kept.push(Kept::new(path, Why::Lost));
             } else if let Some(holder) = holder_of(taken, change.user, path) {
-                kept.push(Kept { path: path.to_owned(), holder: Some(holder) });
+                kept.push(Kept::new(path, Why::Held(holder)));
             } else {
                 old.insert(path, put(now, path, before));
                 restored.insert(path);
             }
         }
         for path in put_back(change, now, &old, &mut restored) {
-            kept.push(Kept { path: path.to_owned(), holder: None });
+            kept.push(Kept::new(path, Why::Changed));
         }
         for flag in take_flags(change, now, &restored) {
             restored.insert(flag);
@@ -300,14 +251,10 @@ impl<'a, 't> Pass<'a, 't> {
         let columns = restored.iter().any(|path| !is_membership(path));
         draft.touched |= !restored.is_empty();
         draft.raised += i32::from(columns);
-        // Nobody else touched it since. What could not be restored even so is a value that another user has by now.
-        draft.stands_for = if whole {
-            change.from
-        } else if columns {
-            current + 1
-        } else {
-            known
-        };
+        draft.give_back(&restored, change);
+        // Nobody else touched it since. What could not be restored even so is a value that another user has by now. Of what is not asked
+        // for, and of what others did, the fields that are given back tell the difference.
+        draft.stands_for = if whole { change.from } else { known };
         wanted.retain(|path| undo.takes_field(path));
         ChangeResult::restored(&restored, kept, &wanted)
     }
@@ -343,17 +290,25 @@ impl<'a, 't> Pass<'a, 't> {
             return ChangeResult { error, ..ChangeResult::of(Verdict::FAILED) };
         }
         let version = change.from.saturating_add(1);
+        let (lost, had): (Flat, Flat) = change
+            .before
+            .clone()
+            .into_iter()
+            .partition(|(path, value)| is_lost(self.lost, path, Some(value)));
         let draft = Draft {
             base: there.and_then(|draft| draft.base),
-            now: Some(change.before.clone().into_iter().collect()),
+            now: Some(had),
             raised: 0,
             version,
             stands_for: change.from,
             kept: BTreeSet::new(),
+            given_back: GivenBack::new(),
+            new_back: GivenBack::new(),
             touched: true,
         };
         self.drafts.insert(change.user, draft);
-        ChangeResult::of(Verdict::INSERTED)
+        let kept = lost.keys().map(|path| Kept::new(path, Why::Lost)).collect();
+        ChangeResult { kept, exceptions: lost.into_keys().collect(), ..ChangeResult::of(Verdict::INSERTED) }
     }
 
     /// Users that would get a unique value which another one has: their field, and the other one.

@@ -9,6 +9,7 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::{Counts, Outcome};
 use muster_domain::planned::{OTHER, PlannedRecord, Sums, field_of};
+use muster_domain::undo::names_field;
 use sqlx::postgres::PgConnection;
 
 use super::super::{Store, StoreError};
@@ -54,9 +55,13 @@ pub async fn summary(
     import: ImportId,
 ) -> Result<Option<Option<PlanSummary>>, StoreError> {
     let mut reading = store.reading(tenant).await?;
+    match has_plan(&mut reading, tenant, import).await? {
+        None => return Ok(None),
+        Some(false) => return Ok(Some(None)),
+        Some(true) => {}
+    }
     let row = sqlx::query!(
         r#"select state, planned_at, total,
-                  plan is not null and (plan <> 'make' or state in ('planning', 'planned')) as "has_plan!",
                   (select coalesce(sum(failed), 0) from chunks where import_id = $1) as "failed!"
              from imports
             where id = $1 and tenant_id = $2"#,
@@ -66,9 +71,6 @@ pub async fn summary(
     .fetch_optional(&mut *reading)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    if !row.has_plan {
-        return Ok(Some(None));
-    }
     let state = row.state.parse().map_err(|_| StoreError::corrupt("imports", "state", import))?;
     let (mut counts, sums) = sums(&mut reading, tenant, import).await?;
     let total = row.total.unsigned_abs();
@@ -83,6 +85,47 @@ pub async fn summary(
     let enough = counts.updated.saturating_mul(WORTH_A_WARNING).min(MOST_COUNTED);
     let tenant_users = users(&mut reading, tenant, enough).await?;
     Ok(Some(Some(PlanSummary { state, planned_at: row.planned_at, counts, sums, tenant_users, since })))
+}
+
+async fn has_plan(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    import: ImportId,
+) -> Result<Option<bool>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select plan is not null and (plan <> 'make' or state in ('planning', 'planned')) as "has_plan!"
+             from imports
+            where id = $1 and tenant_id = $2"#,
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(connection)
+    .await?)
+}
+
+/// Whether an import has a plan, without reading it. `None` if the tenant has no such import.
+pub async fn is_there(store: &Store, tenant: TenantId, import: ImportId) -> Result<Option<bool>, StoreError> {
+    let mut reading = store.reading(tenant).await?;
+    has_plan(&mut reading, tenant, import).await
+}
+
+/// Chunks of a plan whose fields are named.
+const NAMED: i64 = 100;
+
+/// The fields that the first chunks of a plan change, as they are summed.
+pub async fn fields(store: &Store, tenant: TenantId, import: ImportId) -> Result<Vec<String>, StoreError> {
+    let mut reading = store.reading(tenant).await?;
+    Ok(sqlx::query_scalar!(
+        r#"select distinct summed.field as "field!"
+             from (select sums from plans where import_id = $1 and tenant_id = $2 order by id limit $3) as first
+            cross join lateral jsonb_object_keys(first.sums -> 'fields') as summed (field)
+            order by 1"#,
+        import.get(),
+        tenant.get(),
+        NAMED,
+    )
+    .fetch_all(&mut *reading)
+    .await?)
 }
 
 /// Sums read at a time.
@@ -216,6 +259,9 @@ pub struct PlannedRecords {
 /// A page ends after the chunk with which its records are larger than this, in bytes of their JSON.
 const MOST_BYTES: usize = 1024 * 1024;
 
+/// A page ends after so many chunks, however few of their records are wanted.
+const MOST_CHUNKS: usize = 50;
+
 /// Planned records. A page may have fewer than are wanted and not be the last, and the last may have none.
 pub async fn page(
     store: &Store,
@@ -225,7 +271,7 @@ pub async fn page(
 ) -> Result<PlannedRecords, StoreError> {
     let mut reading = store.reading(tenant).await?;
     let mut found = PlannedRecords::default();
-    let (mut after, mut last, mut bytes) = (wanted.after, None, 0);
+    let (mut after, mut last, mut bytes, mut chunks) = (wanted.after, None, 0, 0);
     while let Some((plan, records)) = next(&mut reading, tenant, import, &wanted, after).await? {
         let behind = if plan == after.plan { after.record } else { 0 };
         for (place, record) in (1..).zip(records).filter(|(place, _)| *place > behind) {
@@ -243,6 +289,10 @@ pub async fn page(
             return Ok(PlannedRecords { next: last, ..found });
         }
         after = Cursor { plan, record: u64::MAX };
+        chunks += 1;
+        if chunks >= MOST_CHUNKS && !mutant(Mutant::PlannedPagesByNumber) {
+            return Ok(PlannedRecords { next: Some(after), ..found });
+        }
     }
     Ok(found)
 }
@@ -254,7 +304,7 @@ impl PlannedPage<'_> {
                 if mutant(Mutant::FieldsAsSummed) {
                     return field_of(path) == field;
                 }
-                path.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                names_field(field, path)
             };
             record.before.keys().any(of) || record.after.keys().any(of)
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::planned::{PlannedChunk, asked_by_undo};
-use muster_domain::undo::{Change, Found, Planned, Undo, lay_left_over};
+use muster_domain::undo::{Change, Found, Lost, Planned, Undo, lay_left_over};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use super::{Met, Planning, earlier};
 pub struct Undoing {
     /// Users as earlier chunks of the plan would leave them.
     pub found: Vec<Found>,
+    /// What the changes name and the catalog no longer has.
+    pub lost: Lost,
     /// Those of them that earlier chunks of the plan have to do with.
     planned: HashSet<Uuid>,
     /// The keys of what was asked for.
@@ -49,5 +51,6 @@ pub async fn met_by_undo(
         lay_left_over(&mut found, chunk.left, |user| user.is_asked(import, &asked), &mut planned);
     };
     earlier(connection, &planning, &mut met, lay).await?;
-    Ok(Undoing { found: found.into_values().collect(), planned, asked, met })
+    let lost = take_back::lost(connection, tenant, changes).await?;
+    Ok(Undoing { found: found.into_values().collect(), lost, planned, asked, met })
 }

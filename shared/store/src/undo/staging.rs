@@ -12,6 +12,7 @@ use muster_domain::undo::{Change, Kind, Undo, at, changes, membership_path, name
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::seen::SeenOnce;
 use super::{NewUndo, Source};
 use crate::{StoreError, Transaction, convert, receiving};
 
@@ -71,6 +72,8 @@ pub(super) struct Staging {
     pub(super) records: u64,
     /// Changes that are there no more: erased, or damaged.
     pub(super) unknown: u64,
+    /// The users that are changed.
+    pub(super) seen: SeenOnce,
 }
 
 impl Staging {
@@ -93,6 +96,7 @@ impl Staging {
             names: names(),
             records: 0,
             unknown: 0,
+            seen: SeenOnce::default(),
         }
     }
 
@@ -203,6 +207,7 @@ impl Staging {
             change.after.extend(self.enrolled.clone().map(|path| (path, true.into())));
         }
         self.records += 1;
+        self.seen.see(&change.user);
         let texts = texts(&change);
         let fields = record_fields(&texts);
         let record = RawRecord { position: at(self.records), fields: &fields, defect: None, raw: None };
