@@ -93,6 +93,7 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
         http: HttpOptions {
             header_timeout: config.http.header_timeout,
             idle_body_timeout: config.http.idle_body_timeout,
+            idle_answer_timeout: config.http.idle_answer_timeout,
             tls: config.http.tls_certificate.clone().zip(config.http.tls_key.clone()).map(
                 |(certificate, key)| {
                     let client_authority = config.http.tls_client_authority.clone();
@@ -107,6 +108,8 @@ pub(crate) fn producer_options(config: &Config, listen: Option<SocketAddr>) -> P
             tenant_uploads: config.http.tenant_uploads as usize,
             followers: config.http.followers as usize,
             tenant_followers: config.http.tenant_followers as usize,
+            waiters: config.http.waiters as usize,
+            tenant_waiters: config.http.tenant_waiters as usize,
             followed: HttpOptions::default().followed,
             upload_rate: Some(config.http.upload_rate.bytes()),
             upload_rate_after: config.http.upload_rate_after,

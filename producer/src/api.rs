@@ -42,9 +42,11 @@ mod tls;
 mod trace;
 mod trail;
 mod undo;
+mod unread;
 mod upload;
 mod users;
 mod view;
+mod waiting;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -99,6 +101,8 @@ pub struct HttpOptions {
     pub header_timeout: Duration,
     /// How long a client may pause in the body of a request.
     pub idle_body_timeout: Duration,
+    /// How long a client may read nothing of an answer.
+    pub idle_answer_timeout: Duration,
     /// Most connections of clients at a time.
     pub connections: usize,
     /// Most failed authentications a minute from one address; none means no limit.
@@ -113,6 +117,10 @@ pub struct HttpOptions {
     pub followers: usize,
     /// The same of one tenant.
     pub tenant_followers: usize,
+    /// Most requests that wait for a change at a time, in all.
+    pub waiters: usize,
+    /// The same of one tenant.
+    pub tenant_waiters: usize,
     /// How long one answer follows events; its client goes on with another.
     pub followed: Duration,
     /// Fewest bytes a second of an upload, while its client is waited for; none means any rate will do.
@@ -146,6 +154,7 @@ impl Default for HttpOptions {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_body_timeout: Duration::from_secs(60),
+            idle_answer_timeout: Duration::from_secs(60),
             connections: 4096,
             auth_failures: None,
             token_failures: None,
@@ -153,6 +162,8 @@ impl Default for HttpOptions {
             tenant_uploads: 8,
             followers: 256,
             tenant_followers: 64,
+            waiters: 256,
+            tenant_waiters: 64,
             followed: Duration::from_secs(15 * 60),
             upload_rate: Some(8 * 1024),
             upload_rate_after: Duration::from_secs(30),
@@ -189,7 +200,9 @@ struct Shared {
     slots: slots::UploadSlots,
     /// Places of those who follow events.
     followers: slots::UploadSlots,
-    /// How long one answer follows them.
+    /// Places of requests that wait for a change.
+    waiters: slots::UploadSlots,
+    /// How long one answer follows events.
     followed: Duration,
     /// The number of the newest event, as long as somebody follows.
     news: watch::Receiver<i64>,
@@ -242,6 +255,7 @@ impl AppState {
             },
             slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
             followers: slots::UploadSlots::new(http.followers, http.tenant_followers),
+            waiters: slots::UploadSlots::new(http.waiters, http.tenant_waiters),
             followed: http.followed,
             news,
             stopping,

@@ -8,7 +8,7 @@ use muster_domain::import::DeliveryState;
 use muster_producer::api::{DeliveryView, WebhookCreated, WebhookRefusal, WebhookView};
 use muster_runtime::config::Config;
 use muster_store::Store;
-use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo, Pinged};
 use muster_store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -176,8 +176,14 @@ impl Backend<'_> {
             Self::Here(store, tenant, _) => {
                 let id = WebhookId::new(id);
                 match deliveries::ping(store, *tenant, id).await? {
-                    Some(made) => waited(store, *tenant, id, made).await,
-                    None => bail!(NO_SUCH),
+                    Pinged::Made(made) => waited(store, *tenant, id, *made).await,
+                    Pinged::TooMany => {
+                        bail!(
+                            "{} pings of the webhook are still to be made: wait for them",
+                            deliveries::MOST_PINGS
+                        )
+                    }
+                    Pinged::NotFound => bail!(NO_SUCH),
                 }
             }
         }

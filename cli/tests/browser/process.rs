@@ -237,7 +237,7 @@ async fn one_cause_is_retried_and_what_was_cancelled_goes_on() {
     browser.until_says("database_refused").await;
     rig.sql("drop trigger refuse on users").await;
     browser.click(".acts form:has(input[value=database_refused]) button").await;
-    browser.until_says("What failed is driven once more").await;
+    browser.until_says("What failed was driven once more").await;
     let six = "return document.querySelector('.counts .failed dd').innerText === '6' && document.body.innerText.includes('completed')";
     browser.until("the six others stay failed", six).await;
     let gone = "return [...document.querySelectorAll('.problems')].every(part => !part.innerText.includes('database_refused'))";

@@ -7,10 +7,11 @@ use muster_domain::import::ImportState;
 use muster_domain::options::{HeaderNames, ImportOptions};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::Outcome;
+use muster_runtime::clock;
 use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::{self, Cause};
 use muster_store::records::{self, RecordFilter, RecordReport};
-use muster_store::{Store, StoreOptions, apply, dispatch};
+use muster_store::{Store, StoreOptions, apply, dispatch, progress};
 use muster_testkit::proxy::{Proxy, Then};
 use sqlx::{Connection, PgConnection};
 
@@ -76,6 +77,43 @@ async fn retry_leaves_the_errors_of_records_that_stay_failed() {
     );
     assert_eq!(told(&pipeline, import).await, invalid);
     assert_eq!(pipeline.witness().await, (360, 360));
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// The picture over time tells each record once: those that were applied before a retry at the time of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_one_record_is_told_as_one_record() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
+    // All of them in one chunk.
+    pipeline.limits.chunk = ChunkLimits { lanes: 1, ..pipeline.limits.chunk };
+    refuse_name(&pipeline, "Ada").await;
+    let csv = "email,first_name\nada@example.com,Ada\nbea@example.com,Bea\ncea@example.com,Cea\nnobody,Dea\n";
+    let import = pipeline.import(csv, &ImportOptions::default()).await.id;
+    let settled = async || {
+        let whole = progress::settled_of_import(&store, tenant, import, 60.0).await.unwrap();
+        let since = clock::now() - chrono::TimeDelta::hours(6);
+        assert_eq!(progress::settled(&store, tenant, since, 60.0).await.unwrap(), whole);
+        whole.into_iter().map(|stretch| (stretch.done, stretch.failed)).collect::<Vec<_>>()
+    };
+    assert_eq!(settled().await, [(2, 2)]);
+    sqlx::raw_sql("update chunks set applied_at = applied_at - interval '1 hour'")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let mut connection = store.connection().await.unwrap();
+    sqlx::raw_sql("alter table users drop constraint refused").execute(&mut connection).await.unwrap();
+    assert_eq!(
+        lifecycle::retry(&store, tenant, import).await.unwrap(),
+        Transition::Done(ImportState::Running)
+    );
+    assert_eq!(settled().await, [(2, 0)], "what is tried once more has no outcome");
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    let counts = pipeline.ended(import).await.counts;
+    assert_eq!((counts.inserted, counts.failed), (3, 1));
+    assert_eq!(settled().await, [(2, 0), (1, 1)]);
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;

@@ -1,14 +1,24 @@
 //! The whole application: the routes with what is around each request, and for whom a listener is.
 
+use std::sync::LazyLock;
+
 use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
 use axum::{Router, middleware};
+use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::error::ApiError;
 use super::routes::{client_routes, expose_requests, of_door, openapi, operator_routes, routes};
 use super::{AppState, console, ops, trace};
+
+/// Where the description of the API is.
+const DOCUMENT_PATH: &str = "/openapi.json";
+/// The description, as it is sent: all who read it share these bytes.
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| openapi().to_string().into());
 
 /// For whom a listener is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +34,17 @@ pub enum Audience {
 /// The whole application, or what an audience sees of it.
 pub(super) fn app(state: AppState, audience: Audience) -> Router {
     expose_requests();
-    let documentation = || SwaggerUi::new("/docs").external_url_unchecked("/openapi.json", openapi());
+    let documentation = || {
+        let pages = SwaggerUi::new("/docs").config(Config::from(DOCUMENT_PATH));
+        Router::new()
+            .route(DOCUMENT_PATH, get(async || ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())))
+            .merge(pages)
+    };
     let router = match audience {
-        Audience::Everybody => routes().split_for_parts().0.merge(console::routes()).merge(documentation()),
-        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes()),
+        Audience::Everybody => {
+            routes().split_for_parts().0.merge(console::routes(&state)).merge(documentation())
+        }
+        Audience::Clients => client_routes().split_for_parts().0.merge(console::routes(&state)),
         Audience::Operators => {
             let alive = OpenApiRouter::new().routes(routes!(ops::healthz));
             operator_routes().merge(alive).split_for_parts().0.merge(documentation())

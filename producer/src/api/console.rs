@@ -44,6 +44,7 @@ mod webhooks;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use muster_domain::token::Scope;
@@ -124,12 +125,13 @@ routes! {
 }
 
 /// All of the console.
-pub(super) fn routes() -> Router<AppState> {
+pub(super) fn routes(state: &AppState) -> Router<AppState> {
     pages()
         .route("/console/sign-in", get(sign_in::show).post(sign_in::enter))
         .route("/console/assets/{name}", get(asset))
         .route("/console/", get(async || Redirect::permanent(BASE)))
         .route("/console/{*rest}", any(async || refused(ApiError::NotFound)))
+        .layer(from_fn_with_state(state.clone(), page::with_header))
 }
 
 /// Whether an address is one of the console's.

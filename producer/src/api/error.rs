@@ -11,6 +11,7 @@ use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
 use muster_domain::request::OptionsError;
 use muster_domain::token::Scope;
+use muster_store::deliveries::MOST_PINGS;
 use muster_store::undo::Refusal;
 use muster_store::{ErrorKind, StoreError};
 use serde::Serialize;
@@ -99,6 +100,9 @@ pub enum ApiError {
     /// As many clients follow events as may, of the tenant or in all.
     #[error("as many clients follow events as may at a time; read them page by page, or try again later")]
     TooManyFollowers,
+    /// As many requests wait for a change as may, of the tenant or in all.
+    #[error("as many requests wait for a change as may at a time; ask without waiting, or try again later")]
+    TooManyWaiters,
     /// The tenant has as many imports under way as it may.
     #[error("as many imports are under way as the tenant may have; send this one when another has ended")]
     TooManyImports,
@@ -125,6 +129,11 @@ pub enum WebhookRefusal {
     /// The tenant has so many, as many as it may have.
     #[error("the tenant has {0} webhooks, and no more are allowed")]
     TooMany(u32),
+    /// So many pings wait that it makes no sense to add one.
+    #[error(
+        "{MOST_PINGS} pings of the webhook are still to be made; wait for them, or look at its deliveries"
+    )]
+    TooManyPings,
     /// Two secrets are valid already.
     #[error(
         "two secrets are valid already; drop one of them first: DELETE at the same address with which=old or which=new"
@@ -141,6 +150,7 @@ impl WebhookRefusal {
             Self::Target(TargetError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
             Self::Target(_) => (StatusCode::BAD_REQUEST, ErrorCode::WebhookTargetRefused),
             Self::TooMany(_) => (StatusCode::CONFLICT, ErrorCode::TooManyWebhooks),
+            Self::TooManyPings => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
             Self::TwoSecrets | Self::OneSecret => (StatusCode::CONFLICT, ErrorCode::StateConflict),
         }
     }
@@ -222,7 +232,7 @@ impl ApiError {
             Self::Webhook(refusal) => refusal.status(),
             Self::IdempotencyMismatch => (StatusCode::UNPROCESSABLE_ENTITY, ErrorCode::IdempotencyMismatch),
             Self::IdempotencyInProgress => (StatusCode::CONFLICT, ErrorCode::IdempotencyInProgress),
-            Self::TooManyUploads | Self::TooManyFollowers => {
+            Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyWaiters => {
                 (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited)
             }
             Self::TooManyImports => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyImports),
@@ -294,7 +304,10 @@ impl ApiError {
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::IdempotencyInProgress => Some(1),
-            Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyImports => Some(RETRY_AFTER),
+            Self::TooManyUploads | Self::TooManyFollowers | Self::TooManyWaiters | Self::TooManyImports => {
+                Some(RETRY_AFTER)
+            }
+            Self::Webhook(WebhookRefusal::TooManyPings) => Some(RETRY_AFTER),
             Self::TooManyFailures(seconds) => Some(*seconds),
             _ => (self.status().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(TRY_AGAIN),
         }

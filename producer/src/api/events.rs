@@ -84,8 +84,8 @@ pub(super) struct EventList {
 
 /// Lists what happened to the tenant's imports, or follows it.
 ///
-/// With `Accept: text/event-stream` the answer goes on: an event each with its number as id, from after `Last-Event-ID` or `after`
-/// on, else from now on. Otherwise it is a page.
+/// With `Accept: text/event-stream` the answer goes on: first the number to begin after, as an id
+/// alone; then an event each with its number as id, from after `Last-Event-ID` or `after` on, else from now on. Otherwise it is a page.
 #[utoipa::path(
     get, path = "/v1/events", tag = "events",
     params(("after" = Option<i64>, Query, description = "`next` of the page before; 0 for all that are kept"),
@@ -108,7 +108,7 @@ pub(super) async fn list(
 /// Lists what happened to an import, or follows it to its end.
 ///
 /// With `Accept: text/event-stream` the answer goes on: an event each with its number as id, from the first or from after
-/// `Last-Event-ID` or `after` on; between them `progress` with the current state of the import (without an id), and `end`
+/// `Last-Event-ID` or `after` on, whose number comes first as an id alone; between them `progress` with the current state of the import (without an id), and `end`
 /// once the import is at its end. Otherwise it is a page.
 #[utoipa::path(
     get, path = "/v1/imports/{id}/events", tag = "events",
@@ -234,6 +234,11 @@ impl Follower {
         let (began, mut looked_at_token) = (Instant::now(), Instant::now());
         let mut news = self.state.0.news.clone();
         let stopping = self.state.0.stopping.clone();
+        // Who comes again before anything has happened misses nothing of what happens meanwhile.
+        let begins = sse::Event::default().id(self.after.to_string());
+        if !mutant(Mutant::FollowersBeginNowhere) && self.send(begins).await.is_err() {
+            return;
+        }
         // There may be some already.
         let (mut told, mut looked) = (true, Instant::now());
         while began.elapsed() < self.state.0.followed {

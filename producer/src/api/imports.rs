@@ -15,7 +15,6 @@ use muster_domain::token::Scope;
 use muster_store::lifecycle::{self, Transition};
 use muster_store::reports::ImportReport;
 use muster_store::{StoreError, family, reports, status};
-use tokio::time::{Instant, sleep};
 
 use super::AppState;
 use super::auth::Caller;
@@ -23,6 +22,7 @@ use super::error::ApiError;
 use super::params::{Id, Params, invalid, next_page};
 use super::records::Wanted;
 use super::view::{ImportDetails, ImportList, ImportView};
+use super::waiting::{Client, Waiting};
 
 /// After how many seconds the client of an import that has not ended may ask again.
 const ASK_AGAIN: &str = "1";
@@ -90,6 +90,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(state): State<AppState>,
     caller: Caller,
+    client: Client,
     Id(import): Id<ImportId>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
@@ -99,7 +100,9 @@ pub(super) async fn show(
     params.finish()?;
     let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     let before = report.state;
-    let report = awaited(&state, report, wait, |now| now != before).await?;
+    let waiting = Waiting::begin(&state, tenant, client, wait)?;
+    let report = awaited(&state, report, &waiting, |now| now != before).await?;
+    drop(waiting);
     let mut skipped_by_reason = None;
     if details {
         let mut reading = state.0.store.reading(tenant).await?;
@@ -128,26 +131,20 @@ pub(super) fn answer(state: &AppState, status: StatusCode, report: ImportReport)
     (status, retry, Json(ImportView::new(report, &state.0.link_base))).into_response()
 }
 
-/// Waits until an import is in a state that will do, has ended, or the time is over; gives it as it is then.
+/// Waits until an import is in a state that will do, has ended, or the waiting is over; gives it as it is then.
 pub(super) async fn awaited(
     state: &AppState,
     mut report: ImportReport,
-    wait: Duration,
+    waiting: &Waiting,
     will_do: impl Fn(ImportState) -> bool,
 ) -> Result<ImportReport, ApiError> {
-    let until = Instant::now() + wait;
     let mut pause = FIRST_LOOK;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        // A server that is to stop answers what it has.
-        if report.state.is_final() || will_do(report.state) || left.is_zero() || state.0.tasks.is_closed() {
-            return Ok(report);
-        }
-        sleep(pause.min(left)).await;
+    while !report.state.is_final() && !will_do(report.state) && waiting.pause(pause).await {
         pause = (pause * 2).min(LAST_LOOK);
         let (tenant, import) = (report.tenant, report.id);
         report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     }
+    Ok(report)
 }
 
 async fn view(state: &AppState, tenant: TenantId, import: ImportId) -> Result<Json<ImportView>, ApiError> {

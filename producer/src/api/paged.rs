@@ -1,12 +1,19 @@
 //! Bodies that are read from the store while they are sent, a page at a time: memory does not grow with their length.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use muster_store::StoreError;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::AppState;
+
+/// How long a client may take for a page, however slowly it reads. One that reads nothing loses its connection earlier; but a client of
+/// HTTP/2 can hold back one answer alone.
+const READ_IN: Duration = Duration::from_secs(10 * 60);
 
 /// The body that these pages make. The first page comes before the answer, so that a store that is away is an
 /// error and no empty file.
@@ -22,7 +29,7 @@ pub(super) async fn body(
         let mut piece = Ok(first);
         loop {
             let broken = piece.is_err();
-            if pieces.send(piece).await.is_err() || broken {
+            if !matches!(timeout(READ_IN, pieces.send(piece)).await, Ok(Ok(()))) || broken {
                 return;
             }
             piece = match pages.next().await {

@@ -1,4 +1,5 @@
-//! Accepting connections: HTTP/1 and HTTP/2 on one port, a limit for the head of a request, and an orderly end.
+//! Accepting connections: HTTP/1 and HTTP/2 on one port, limits for the head of a request and for answers that
+//! nobody reads, and an orderly end.
 
 use std::io;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tower::ServiceExt;
 
 use super::auth_limit::Peer;
 use super::tls::Tls;
+use super::unread::Unread;
 use super::{AppState, Audience, HttpOptions, app};
 
 /// Pause after an accept that failed for want of something (file descriptors), which the next one would want too.
@@ -48,6 +50,7 @@ pub(crate) async fn serve(
     let server = Server {
         app: app::app(state, audience),
         header_timeout: options.header_timeout,
+        idle_answer_timeout: options.idle_answer_timeout,
         tls,
         shutdown,
         cut: cut.clone(),
@@ -104,6 +107,7 @@ async fn end(connections: &TaskTracker, requests: &TaskTracker, grace: Duration,
 struct Server {
     app: Router,
     header_timeout: Duration,
+    idle_answer_timeout: Duration,
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
     cut: CancellationToken,
@@ -112,6 +116,7 @@ struct Server {
 impl Server {
     async fn connection(self, stream: TcpStream, peer: Peer) {
         let _ = stream.set_nodelay(true);
+        let stream = Unread::new(stream, self.idle_answer_timeout);
         let Some(tls) = self.tls.clone() else { return self.requests(stream, peer).await };
         // A client that does not finish its handshake is disconnected, like one that does not finish the head of its request.
         let handshake = timeout(self.header_timeout, tls.acceptor().accept(stream));

@@ -24,6 +24,7 @@ use super::params::wait_of;
 use super::routes::openapi;
 use super::routes::{NO_ROUTE, OTHER_METHOD, counts, of_door};
 use super::trail::Trail;
+use super::waiting::Client;
 use super::{AppState, console};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -43,6 +44,10 @@ pub(super) async fn around(State(state): State<AppState>, mut request: Request, 
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let trail = Trail::default();
     request.extensions_mut().insert(trail.clone());
+    let client = Client::default();
+    // Dropped with this future, which is when the client is gone at the latest.
+    let _waits = client.waits();
+    request.extensions_mut().insert(client);
     let span = begin_span(&request, &method, &route);
     let mut told = Told { id, method, route, trail, span, started, ended: false };
     let mut response = if told.method == OTHER_METHOD {

@@ -25,6 +25,7 @@ use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
 use super::multipart::{Form, Part, check_declared_size};
 use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
+use super::waiting::{Client, Waiting};
 use crate::receive::{self, Compression, ReceiveError, ReceiveLimits, Upload};
 use crate::request::resolve;
 
@@ -58,6 +59,7 @@ const OPTION_BYTES: usize = 1024;
 pub(super) async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    client: Client,
     params: Params,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -75,7 +77,7 @@ pub(super) async fn create(
         watch: Watch::default(),
     };
     check_declared_size(headers, intake.limits()).map_err(ApiError::Body)?;
-    let preference = Preference::of(headers);
+    let mut preference = Preference::of(headers);
     let form =
         intake.media_type.as_deref().is_some_and(|media_type| essence(media_type) == "multipart/form-data");
     let received = if form { intake.form(request).await } else { intake.raw(request.into_body()).await };
@@ -87,11 +89,16 @@ pub(super) async fn create(
     intake.state.0.wake.notify_one();
     let state = &intake.state;
     let mut report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
-    if let Some(wait) = preference.wait {
-        // The upload is done: others may come while its client waits.
-        let kept = mutant(Mutant::WaitingKeepsPlace).then_some(place);
-        report = awaited(state, report, wait, |_| false).await?;
-        drop(kept);
+    // It is a wish, and the upload is done: where no place is free, the answer comes at once.
+    let waiting = preference.wait.and_then(|wait| Waiting::begin(state, tenant, client, wait).ok());
+    match &waiting {
+        Some(waiting) => {
+            // Others may come while its client waits.
+            let kept = mutant(Mutant::WaitingKeepsPlace).then_some(place);
+            report = awaited(state, report, waiting, |_| false).await?;
+            drop(kept);
+        }
+        None => preference.wait = None,
     }
     // What has come to its end is not only accepted any more.
     let ended = report.state.is_final() && preference.wait.is_some();
@@ -108,17 +115,18 @@ struct Preference {
 }
 
 impl Preference {
-    /// Reads what is known of the header; anything else is no error.
+    /// Reads what is known of the header, the first of each name (section 2); anything else is no error.
     fn of(headers: &HeaderMap) -> Self {
         let mut preference = Self::default();
+        let mut waits = false;
         let texts = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
         for wish in texts.flat_map(|text| text.split(',')) {
+            let wish = wish.split(';').next().unwrap_or_default();
             let (name, value) = wish.split_once('=').unwrap_or((wish, ""));
-            let (name, value) =
-                (name.trim(), value.split(';').next().unwrap_or_default().trim().trim_matches('"'));
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             if name.eq_ignore_ascii_case("respond-async") {
                 preference.asynchronous = true;
-            } else if name.eq_ignore_ascii_case("wait") {
+            } else if name.eq_ignore_ascii_case("wait") && !std::mem::replace(&mut waits, true) {
                 preference.wait =
                     value.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MOST_WAIT));
             }
@@ -338,4 +346,26 @@ async fn finish(upload: Upload) -> Result<ImportId, Stopped> {
         return Err(ApiError::Upload(import, FileError::new(ErrorCode::InvalidRecords, message)).into());
     }
     Ok(import)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_each_preference_counts_and_what_cannot_be_done_is_ignored() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("prefer", HeaderValue::from_static(value));
+            }
+            let preference = Preference::of(&headers);
+            (preference.wait.map(|wait| wait.as_secs()), preference.asynchronous)
+        };
+        assert_eq!(of(&["wait=5, wait=9"]), (Some(5), false));
+        assert_eq!(of(&["wait=5", "Wait=9, wait=x"]), (Some(5), false));
+        assert_eq!(of(&["wait=x, wait=9"]), (None, false));
+        assert_eq!(of(&["respond-async; a=1, wait=\"7\"; b=2"]), (Some(7), true));
+        assert_eq!(of(&["handling=lenient", "wait=99999999"]), (Some(MOST_WAIT.as_secs()), false));
+    }
 }

@@ -15,17 +15,18 @@ use muster_domain::json_words::in_words_of_json;
 use muster_domain::normalise::has_forbidden_char;
 use muster_domain::token::Scope;
 use muster_domain::webhook::{MOST_EVENTS, event_types};
-use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo, Pinged};
 use muster_store::webhooks::{self as store, Created, Dropped, NewWebhook, Rotated, WebhookChange, Which};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use self::views::{NewWebhookBody, WebhookPatch};
 use super::AppState;
 use super::auth::Caller;
 use super::error::{ApiError, WebhookRefusal};
 use super::params::{Id, Params, invalid, next_page};
+use super::waiting::{Client, Waiting};
 
 pub use views::{
     DeliveryList, DeliveryView, TryView, WebhookCreated, WebhookList, WebhookSecretView, WebhookView,
@@ -35,8 +36,9 @@ pub use views::{
 const BODY_BYTES: usize = 64 * 1024;
 /// Most characters of a description.
 const DESCRIPTION: usize = 255;
-/// How often to look whether a delivery that is waited for was tried.
-const LOOK: Duration = Duration::from_millis(100);
+/// Pauses between looks at a delivery that is waited for: the first, and the longest.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Lists the tenant's webhooks, the oldest first.
 #[utoipa::path(
@@ -215,14 +217,19 @@ pub(super) async fn drop_secret(
 pub(super) async fn ping(
     State(state): State<AppState>,
     caller: Caller,
+    client: Client,
     Id(id): Id<WebhookId>,
     mut params: Params,
 ) -> Result<Json<DeliveryView>, ApiError> {
     let tenant = caller.may(Scope::WebhooksWrite)?;
     let wait = params.take_wait()?.unwrap_or_default();
     params.finish()?;
-    let made = deliveries::ping(&state.0.store, tenant, id).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(tried(&state, tenant, id, made, wait).await?.into()))
+    let waiting = Waiting::begin(&state, tenant, client, wait)?;
+    match deliveries::ping(&state.0.store, tenant, id).await? {
+        Pinged::Made(made) => Ok(Json(tried(&state, tenant, id, *made, &waiting).await?.into())),
+        Pinged::TooMany => Err(ApiError::Webhook(WebhookRefusal::TooManyPings)),
+        Pinged::NotFound => Err(ApiError::NotFound),
+    }
 }
 
 /// Lists the past and pending deliveries of a webhook with their results, newest first.
@@ -270,28 +277,33 @@ pub(super) async fn deliveries(
 pub(super) async fn redeliver(
     State(state): State<AppState>,
     caller: Caller,
+    client: Client,
     OfWebhook(webhook, delivery): OfWebhook,
     mut params: Params,
 ) -> Result<Json<DeliveryView>, ApiError> {
     let tenant = caller.may(Scope::WebhooksWrite)?;
     let wait = params.take_wait()?.unwrap_or_default();
     params.finish()?;
+    let waiting = Waiting::begin(&state, tenant, client, wait)?;
     let made = deliveries::redeliver(&state.0.store.by(&caller.actor()), tenant, webhook, delivery).await?;
     let made = made.ok_or(ApiError::NotFound)?;
-    Ok(Json(tried(&state, tenant, webhook, made, wait).await?.into()))
+    Ok(Json(tried(&state, tenant, webhook, made, &waiting).await?.into()))
 }
 
-/// The state of the delivery after the next attempt, or after the time limit.
+/// The state of the delivery after the next attempt, or once the waiting is over.
 async fn tried(
     state: &AppState,
     tenant: TenantId,
     webhook: WebhookId,
     mut delivery: DeliveryInfo,
-    wait: Duration,
+    waiting: &Waiting,
 ) -> Result<DeliveryInfo, ApiError> {
-    let (began, before) = (Instant::now(), delivery.attempts);
-    while delivery.state == DeliveryState::Pending && delivery.attempts == before && began.elapsed() < wait {
-        sleep(LOOK.min(wait)).await;
+    let (mut pause, before) = (FIRST_LOOK, delivery.attempts);
+    while delivery.state == DeliveryState::Pending
+        && delivery.attempts == before
+        && waiting.pause(pause).await
+    {
+        pause = (pause * 2).min(LAST_LOOK);
         let found = deliveries::find(&state.0.store, tenant, webhook, delivery.id).await?;
         delivery = found.ok_or(ApiError::NotFound)?;
     }

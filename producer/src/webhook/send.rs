@@ -10,14 +10,13 @@ use muster_store::deliveries::{Claim, Next, Try};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use rustls::CertificateError;
 use tokio::time::Instant;
 
-use super::target::{Guarded, TargetError, Targets};
+use super::target::{Guarded, TargetError, Targets, Unresolved};
 
 /// Most bytes of an answer that are read, and thrown away.
 const ANSWER_BYTES: usize = 4 * 1024;
-/// Most bytes of a problem that is noted.
-const PROBLEM_BYTES: usize = 300;
 
 /// Sends deliveries.
 #[derive(Debug, Clone)]
@@ -93,7 +92,7 @@ impl Sender {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature_header(secrets, &id, timestamp, &claim.payload))
             .body(claim.payload.clone());
-        let mut response = request.send().await.map_err(|error| self.reason(error))?;
+        let mut response = request.send().await.map_err(|error| self.reason(&error))?;
         let answer = Answer { status: response.status(), retry_after: retry_after(&response) };
         // The status is the answer. Reading on for a little lets a receiver end its own in peace.
         let mut read = 0;
@@ -106,25 +105,67 @@ impl Sender {
         Ok(answer)
     }
 
-    /// The stored text of an error, without the address.
-    fn reason(&self, error: reqwest::Error) -> String {
-        let error = error.without_url();
+    /// The stored text of an error.
+    fn reason(&self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
             return format!("no answer within {} seconds", self.timeout.as_secs_f64());
         }
-        let mut deepest: &dyn Error = &error;
-        while let Some(cause) = deepest.source() {
+        let (mut kind, mut next) = (None, error.source());
+        while let Some(cause) = next {
             if let Some(refused) = cause.downcast_ref::<TargetError>() {
                 return format!("the address {refused}");
             }
-            deepest = cause;
+            kind = in_fixed_words(cause).or(kind);
+            next = cause.source();
         }
         let what = if error.is_connect() { "no connection" } else { "no answer that can be read" };
-        let mut text = format!("{what}: {deepest}");
-        while text.len() > PROBLEM_BYTES {
-            text.pop();
+        kind.map_or_else(|| what.to_owned(), |kind| format!("{what}: {kind}"))
+    }
+}
+
+/// What is known of a cause. Its own text can have names of the address and of the receiver's certificate, so it is never told.
+fn in_fixed_words(cause: &(dyn Error + 'static)) -> Option<&'static str> {
+    use std::io::ErrorKind;
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        // The source of such an error is that of the one within.
+        let within = error.get_ref().and_then(|within| in_fixed_words(within));
+        return within.or(match error.kind() {
+            ErrorKind::ConnectionRefused => Some("it was refused"),
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+                Some("it was broken off")
+            }
+            ErrorKind::UnexpectedEof => Some("it stopped before its end"),
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some("no way leads there"),
+            _ => None,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        return match error {
+            error if error.is_parse() => Some("it is no HTTP"),
+            error if error.is_incomplete_message() => Some("it stopped before its end"),
+            _ => None,
+        };
+    }
+    if cause.is::<Unresolved>() {
+        return Some("its name leads nowhere now");
+    }
+    cause.downcast_ref::<rustls::Error>().map(|error| match error {
+        rustls::Error::InvalidCertificate(wrong) => certificate_words(wrong),
+        _ => "it could not be encrypted",
+    })
+}
+
+fn certificate_words(wrong: &CertificateError) -> &'static str {
+    use CertificateError as Wrong;
+    match wrong {
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate has expired",
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "its certificate is not valid yet",
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+            "its certificate is for another name"
         }
-        text
+        Wrong::UnknownIssuer => "its certificate is from no authority that is known",
+        Wrong::Revoked => "its certificate was revoked",
+        _ => "its certificate is not valid",
     }
 }
 
@@ -145,5 +186,30 @@ fn words(status: StatusCode) -> String {
         format!("the answer was {}: redirects are not followed", status.as_u16())
     } else {
         format!("the answer was {}", status.as_u16())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn why_there_was_no_answer_is_told_without_a_name() {
+        let names = CertificateError::NotValidForNameContext {
+            expected: ServerName::try_from("hooks.example.com").unwrap(),
+            presented: vec!["secret.example.net".into()],
+        };
+        let encrypted = rustls::Error::InvalidCertificate(names);
+        assert!(encrypted.to_string().contains("secret.example.net"), "{encrypted}");
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, encrypted));
+        assert_eq!(in_fixed_words(&wrapped), Some("its certificate is for another name"));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(in_fixed_words(&refused), Some("it was refused"));
+        assert_eq!(in_fixed_words(&io::Error::other(Unresolved)), Some("its name leads nowhere now"));
+        assert_eq!(in_fixed_words(&io::Error::other("hooks.example.com")), None);
     }
 }

@@ -50,6 +50,11 @@ pub enum TargetError {
     Busy,
 }
 
+/// A name has no address, or none that is known now.
+#[derive(Debug, thiserror::Error)]
+#[error("the name cannot be resolved")]
+pub(super) struct Unresolved;
+
 /// How names are looked up.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Lookup {
@@ -142,7 +147,8 @@ impl Resolve for Guarded {
         let targets = self.0;
         let name = name.as_str().to_owned();
         Box::pin(async move {
-            let found = targets.lookup.addresses(&name, FOR_DELIVERIES.acquire().await?).await?;
+            let found = targets.lookup.addresses(&name, FOR_DELIVERIES.acquire().await?).await;
+            let found = found.map_err(|_| Unresolved)?;
             // One forbidden address makes all of them untrusted.
             if found.iter().any(|address| !targets.allows(address.ip())) {
                 return Err(Box::new(TargetError::Private) as Box<dyn Error + Send + Sync>);

@@ -9,7 +9,7 @@ use muster_producer::api::HttpOptions;
 use muster_store::tenants;
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::{Server, accepted, assert_refused, error, token, until};
 
@@ -345,4 +345,99 @@ async fn requests_that_lie_about_their_length_run_nothing_else() {
     let mut answer = String::new();
     old.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}
+
+/// A form is as large as a catalog, and whoever is not signed in keeps nothing of it here.
+#[tokio::test]
+async fn a_form_of_a_stranger_is_not_waited_for() {
+    let server = Server::start().await;
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /console/catalog HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                Content-Length: 30000000\r\n\r\nform=";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    let read = async {
+        while !answer.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut piece).await {
+                Ok(0) | Err(_) => return,
+                Ok(length) => answer.extend_from_slice(&piece[..length]),
+            }
+        }
+    };
+    // Its rest is thrown away for 5 seconds; an answer that waits for it comes after 30.
+    tokio::time::timeout(Duration::from_secs(20), read).await.expect("an answer comes");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 303") && answer.contains("/console/sign-in"), "{answer}");
+}
+
+/// A form that comes is read like every body: no slower than that, and no more of it.
+#[tokio::test]
+async fn a_form_of_the_door_is_small() {
+    let server = Server::start().await;
+    let send = async |bytes: usize| {
+        let request = server.client.post(format!("{}/console/sign-in", server.url));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.body(format!("token={}", "x".repeat(bytes))).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((send(65_000).await, send(70_000).await), (403, 413));
+}
+
+/// It asks for more than all buffers on the way hold.
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection() {
+    let options = HttpOptions {
+        connections: 1,
+        idle_answer_timeout: Duration::from_millis(500),
+        ..HttpOptions::default()
+    };
+    let server = Server::start_with(http(options)).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = server.url.trim_start_matches("http://").parse().unwrap();
+    let mut idle = socket.connect(address).await.unwrap();
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
+    idle.write_all(ask.repeat(100).as_bytes()).await.unwrap();
+    // There is one place for connections.
+    let other = server.client.get(format!("{}/healthz", server.url)).send();
+    let answer = tokio::time::timeout(Duration::from_secs(30), other).await.expect("the place is free");
+    assert_eq!(answer.unwrap().status(), 200);
+    drop(idle);
+}
+
+/// Somebody who waits for an import that does not go on.
+async fn waits(server: &Server, import: &str, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "GET /v1/imports/{import}?wait=60s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn who_waits_is_bounded_and_counts_no_more_when_the_client_is_gone() {
+    let options = HttpOptions { waiters: 3, tenant_waiters: 2, ..HttpOptions::default() };
+    let server = Server::start_with(http(options)).await;
+    let csv = "email\na@example.com\n";
+    let import = accepted(server.upload("start=manual", csv)).await["id"].as_str().unwrap().to_owned();
+    let mut open =
+        vec![waits(&server, &import, &server.token).await, waits(&server, &import, &server.token).await];
+    let another = async |wait: &str| {
+        let answer = server.get(&format!("/v1/imports/{import}?wait={wait}")).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    until("both wait", async || another("1ms").await == 429).await;
+    let refusal = server.get(&format!("/v1/imports/{import}?wait=1s")).send().await.unwrap();
+    assert_eq!(refusal.headers()["retry-after"], "5");
+    assert_eq!(error(refusal).await.1["code"], "rate_limited");
+    // Who does not wait needs no place, and an upload that wishes to wait is taken all the same.
+    assert_eq!(another("0s").await, 200);
+    let wish = server.upload("start=manual", csv).header("prefer", "wait=60").send().await.unwrap();
+    assert_eq!((wish.status().as_u16(), wish.headers().get("preference-applied")), (202, None));
+    open.pop();
+    until("a place is free", async || another("1ms").await == 200).await;
+    // A server that stops does not wait for them either.
+    let began = Instant::now();
+    drop(server.stop().await);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

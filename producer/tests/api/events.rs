@@ -276,3 +276,19 @@ async fn who_follows_and_does_not_read_loses_its_place() {
     until("its place is free", async || again().await == 200).await;
     drop(idle);
 }
+
+/// A client that loses its connection before anything has happened comes again with the number that it was told.
+#[tokio::test]
+async fn who_has_seen_no_event_goes_on_from_where_it_began() {
+    let server = Server::start().await;
+    accepted(server.upload("start=manual", "email\na@example.com\n")).await;
+    let last = states(&server, "/v1/events", 2).await[1]["number"].as_i64().unwrap();
+    let mut stream = follows(&server, &server.token, None).await;
+    let first = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect("nothing comes");
+    let first = String::from_utf8(first.unwrap().unwrap().to_vec()).unwrap();
+    assert_eq!(first, format!("id: {last}\n\n"));
+    drop(stream);
+    let missed = accepted(server.upload("start=manual", "email\nb@example.com\n")).await;
+    let mut again = Stream::open(&server, "/v1/events", &server.token, Some(last)).await;
+    assert_eq!(again.happened().await.unwrap().data["import"], missed["id"]);
+}

@@ -165,6 +165,14 @@ table! {
         AnyUploads = "any_uploads",
         /// A body may come as slowly as it likes as long as it does not pause.
         AnyRate = "any_rate",
+        /// A client that reads nothing keeps its connection.
+        AnswersNeedNoReader = "answers_need_no_reader",
+        /// A request waits for its change when its client is gone.
+        WaitsForNobody = "waits_for_nobody",
+        /// Who follows events is not told after which one that begins.
+        FollowersBeginNowhere = "followers_begin_nowhere",
+        /// Any number of pings of one webhook wait.
+        AnyPings = "any_pings",
         /// The method of a request is a label as it was sent.
         AnyMethod = "any_method",
         /// Each look at readiness asks the broker.
@@ -193,6 +201,10 @@ table! {
         ConsoleNeverIdle = "console_never_idle",
         /// The console takes forms that are not its own.
         ConsoleTakesAnyForm = "console_takes_any_form",
+        /// A form of the console is read before it is known who sends it.
+        FormsOfStrangersRead = "forms_of_strangers_read",
+        /// Whoever signs in at the console comes to the overview, whatever its token may see.
+        SignInToOverview = "sign_in_to_overview",
         /// A token of a tenant's operator opens the other tenants too.
         OpsOpensAllTenants = "ops_opens_all_tenants",
         /// A session stays in the tenant that was opened in it, whatever became of its token's scopes and of the tenant.

@@ -207,6 +207,12 @@ pub const LIMITS: &[Group] = &[
                 &["who_follows_is_bounded_for_a_tenant_and_in_all"],
             ),
             limit(
+                "Requests that wait for a change, of one producer",
+                Set("http.tenant_waiters"),
+                Request(429, ErrorCode::RateLimited),
+                &["who_waits_is_bounded_and_counts_no_more_when_the_client_is_gone"],
+            ),
+            limit(
                 "Imports that are being received, run or are paused",
                 Set("tenant.imports"),
                 Request(429, ErrorCode::TooManyImports),
@@ -262,6 +268,12 @@ pub const LIMITS: &[Group] = &[
                 Set("webhook.per_tenant"),
                 Request(409, ErrorCode::TooManyWebhooks),
                 &["a_tenant_has_so_many_webhooks_and_no_more"],
+            ),
+            limit(
+                "Pings of one webhook that are still to be made",
+                Fixed("5"),
+                Request(429, ErrorCode::RateLimited),
+                &["so_many_pings_wait_and_no_more"],
             ),
         ],
     ),
@@ -352,6 +364,12 @@ pub const LIMITS: &[Group] = &[
                 &["a_request_that_takes_too_long_is_answered_in_time"],
             ),
             limit(
+                "Time that its client reads nothing of the answer",
+                Set("http.idle_answer_timeout"),
+                Else("the connection is ended"),
+                &["a_client_that_reads_nothing_loses_its_connection"],
+            ),
+            limit(
                 "Time that an answer waits for a change (`wait`)",
                 Fixed("60 s"),
                 Request(400, ErrorCode::InvalidRequest),
@@ -421,6 +439,12 @@ pub const LIMITS: &[Group] = &[
                 Set("http.followers"),
                 Request(429, ErrorCode::RateLimited),
                 &["who_follows_is_bounded_for_a_tenant_and_in_all"],
+            ),
+            limit(
+                "Requests that wait for a change at a time",
+                Set("http.waiters"),
+                Request(429, ErrorCode::RateLimited),
+                &["who_waits_is_bounded_and_counts_no_more_when_the_client_is_gone"],
             ),
             limit(
                 "Uploads that are staged at a time",

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-pub use self::log::{DeliveryFilter, DeliveryInfo, find, forget, page, ping, redeliver};
+pub use self::log::{DeliveryFilter, DeliveryInfo, MOST_PINGS, Pinged, find, forget, page, ping, redeliver};
 pub use self::write::{write_failing_imports, write_new};
 
 /// A delivery that this program is to try now.
@@ -80,7 +80,7 @@ const CLAIM_DUE: &str = "
        returning w.claim";
 
 /// Claims up to `most` webhooks with a delivery that is due, for so many seconds, and gives the next delivery of each: what was not tried
-/// yet in the order of the events, then what failed before. The webhook that has waited longest comes first.
+/// yet in the order of the events, a ping after those that were written before it, then what failed before. The webhook that has waited longest comes first.
 ///
 /// A receiver that hangs takes its place for as long as a try can take. So webhooks with a failed delivery
 /// come last, and those of one tenant take at most `failing` slots, whoever claimed them.
@@ -107,7 +107,16 @@ pub async fn claim(store: &Store, most: i64, failing: i64, seconds: f64) -> Resu
                     from webhook_deliveries as d
                    where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= now()
                      and (w.enabled or d.type = 'muster.ping')
-                   order by d.attempts > 0, case when d.attempts = 0 then d.event end nulls first, d.due_at, d.id
+                   order by d.attempts > 0,
+                            -- What belongs to no event comes after the events whose deliveries were written before it.
+                            case when d.attempts = 0
+                                 then coalesce(d.event, (select e.event
+                                                           from webhook_deliveries as e
+                                                          where e.webhook_id = d.webhook_id and e.id < d.id and e.event is not null
+                                                          order by e.id desc
+                                                          limit 1))
+                            end nulls first,
+                            d.event is null, d.due_at, d.id
                    limit 1) as d
             where w.claim = any ($1)"#,
         &claimed,

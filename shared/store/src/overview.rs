@@ -124,14 +124,11 @@ pub async fn listed(
     tenant: TenantId,
     imports: &[ImportId],
 ) -> Result<Vec<ImportReport>, StoreError> {
-    let mut found = Vec::with_capacity(imports.len());
-    if !imports.is_empty() {
-        let mut reading = store.reading(tenant).await?;
-        for import in imports {
-            found.extend(reports::listed_import(&mut reading, tenant, *import).await?);
-        }
+    if imports.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let ids: Vec<Uuid> = imports.iter().map(|import| import.get()).collect();
+    reports::listed_imports(&mut *store.reading(tenant).await?, tenant, &ids).await
 }
 
 /// A tenant, and how much of it is under way.
@@ -233,9 +230,7 @@ async fn read(
     tenant: TenantId,
     rows: &[OneOf],
 ) -> Result<Concerning, StoreError> {
-    let mut imports = Vec::with_capacity(rows.len());
-    for row in rows {
-        imports.extend(reports::listed_import(connection, tenant, ImportId::new(row.id)).await?);
-    }
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let imports = reports::listed_imports(connection, tenant, &ids).await?;
     Ok(Concerning { imports, all: rows.first().map_or(0, |row| row.all.unsigned_abs()) })
 }

@@ -19,6 +19,8 @@ pub struct Settled {
     pub failed: u64,
 }
 
+// Of a chunk that a retry opened again, what had been settled before counts at the time of that.
+
 /// What a tenant's imports settled since then, by stretches of so many seconds; stretches without any are left out. Looks at the newest
 /// 200 imports and at those that run.
 pub async fn settled(
@@ -29,15 +31,22 @@ pub async fn settled(
 ) -> Result<Vec<Settled>, StoreError> {
     let rows = sqlx::query!(
         r#"with lately as (
-               (select id from imports where tenant_id = $1 order by id desc limit 200)
+               -- Of one that had ended by then, nothing was settled since.
+               select id
+                 from (select id, completed_at from imports where tenant_id = $1 order by id desc limit 200) as newest
+                where completed_at is null or completed_at >= $2
                union
                select id from imports where tenant_id = $1 and state in ('running', 'paused')
            )
-           select date_bin(make_interval(secs => $3), chunks.applied_at, timestamptz '2000-01-01 00:00:00+00') as "at!",
-                  sum(chunks.inserted + chunks.updated + chunks.skipped) as "done!", sum(chunks.failed) as "failed!"
+           select date_bin(make_interval(secs => $3), part.at, timestamptz '2000-01-01 00:00:00+00') as "at!",
+                  sum(part.done) as "done!", sum(part.failed) as "failed!"
              from lately
              join chunks on chunks.import_id = lately.id
-            where chunks.applied_at >= $2 and chunks.tenant_id = $1
+            cross join lateral (values
+                  (chunks.applied_at, greatest(chunks.inserted + chunks.updated + chunks.skipped - chunks.earlier_done, 0),
+                   greatest(chunks.failed - chunks.earlier_failed, 0)),
+                  (chunks.earlier_at, chunks.earlier_done, chunks.earlier_failed)) as part (at, done, failed)
+            where part.at >= $2 and chunks.tenant_id = $1
             group by 1
             order by 1"#,
         tenant.get(),
@@ -60,10 +69,13 @@ pub async fn settled_of_import(
     seconds: f64,
 ) -> Result<Vec<Settled>, StoreError> {
     let rows = sqlx::query!(
-        r#"select date_bin(make_interval(secs => $3), applied_at, timestamptz '2000-01-01 00:00:00+00') as "at!",
-                  sum(inserted + updated + skipped) as "done!", sum(failed) as "failed!"
+        r#"select date_bin(make_interval(secs => $3), part.at, timestamptz '2000-01-01 00:00:00+00') as "at!",
+                  sum(part.done) as "done!", sum(part.failed) as "failed!"
              from chunks
-            where import_id = $1 and tenant_id = $2 and applied_at is not null
+            cross join lateral (values
+                  (applied_at, greatest(inserted + updated + skipped - earlier_done, 0), greatest(chunks.failed - earlier_failed, 0)),
+                  (earlier_at, earlier_done, earlier_failed)) as part (at, done, failed)
+            where import_id = $1 and tenant_id = $2 and part.at is not null
             group by 1
             order by 1"#,
         import.get(),

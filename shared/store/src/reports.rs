@@ -1,6 +1,6 @@
 //! Reports on imports: their state, counts and chunks. Counts are always read by one statement, so they are consistent (P2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use muster_domain::error::FileError;
@@ -96,7 +96,7 @@ pub async fn import_in(
     tenant: TenantId,
     import: ImportId,
 ) -> Result<Option<ImportReport>, StoreError> {
-    let rows = select(executor, tenant, Some(import.get()), None, None, 1).await?;
+    let rows = select(executor, tenant, Some(&[import.get()]), None, None, 1).await?;
     rows.into_iter().next().map(whole).transpose()
 }
 
@@ -147,21 +147,26 @@ pub async fn import_by_key(
     .await?;
     match id {
         Some(id) => {
-            let rows = select(&mut *store.reading(tenant).await?, tenant, Some(id), None, None, 1).await?;
+            let rows = select(&mut *store.reading(tenant).await?, tenant, Some(&[id]), None, None, 1).await?;
             rows.into_iter().next().map(listed).transpose()
         }
         None => Ok(None),
     }
 }
 
-/// One import of a tenant as a list shows it: also one that a newer program wrote.
-pub(super) async fn listed_import(
+/// These imports of a tenant as a list shows them, in the same order: also those that a newer program wrote.
+pub(super) async fn listed_imports(
     connection: &mut PgConnection,
     tenant: TenantId,
-    import: ImportId,
-) -> Result<Option<ImportReport>, StoreError> {
-    let rows = select(connection, tenant, Some(import.get()), None, None, 1).await?;
-    rows.into_iter().next().map(listed).transpose()
+    imports: &[Uuid],
+) -> Result<Vec<ImportReport>, StoreError> {
+    if imports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = select(connection, tenant, Some(imports), None, None, imports.len() as i64).await?;
+    let mut found: HashMap<Uuid, ImportReport> =
+        found.into_iter().map(|report| (report.id.get(), report)).collect();
+    imports.iter().filter_map(|import| found.remove(import)).map(listed).collect()
 }
 
 fn listed(report: ImportReport) -> Result<ImportReport, StoreError> {
@@ -208,11 +213,45 @@ pub async fn imports_named(
     )
     .fetch_all(&mut *reading)
     .await?;
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        found.extend(select(&mut *reading, tenant, Some(id), None, None, 1).await?);
-    }
-    found.into_iter().map(listed).collect()
+    listed_imports(&mut reading, tenant, &ids).await
+}
+
+/// The imports of a tenant that ended last, at most `limit`.
+pub async fn ended(store: &Store, tenant: TenantId, limit: i64) -> Result<Vec<ImportReport>, StoreError> {
+    let mut reading = store.reading(tenant).await?;
+    let ids = sqlx::query_scalar!(
+        "select id from imports where tenant_id = $1 and completed_at is not null order by completed_at desc, id desc limit $2",
+        tenant.get(),
+        limit,
+    )
+    .fetch_all(&mut *reading)
+    .await?;
+    listed_imports(&mut reading, tenant, &ids).await
+}
+
+/// The imports of a tenant in these states: of each the newest, at most so many, one state after the other.
+pub async fn newest_in(
+    store: &Store,
+    tenant: TenantId,
+    states: &[ImportState],
+    of_each: i64,
+) -> Result<Vec<ImportReport>, StoreError> {
+    let mut reading = store.reading(tenant).await?;
+    let states: Vec<String> = states.iter().map(|state| state.as_str().to_owned()).collect();
+    let ids = sqlx::query_scalar!(
+        r#"select id as "id!"
+             from (select id, state, row_number() over (partition by state order by id desc) as place
+                     from imports
+                    where tenant_id = $1 and state = any($2)) as import
+            where place <= $3
+            order by array_position($2, state), id desc"#,
+        tenant.get(),
+        &states,
+        of_each,
+    )
+    .fetch_all(&mut *reading)
+    .await?;
+    listed_imports(&mut reading, tenant, &ids).await
 }
 
 /// Ids of a tenant's imports that begin or end with `part`, at most `limit`, newest first. Imports of one day begin alike.
@@ -279,7 +318,7 @@ pub async fn skipped_by_reason(
 async fn select(
     executor: impl PgExecutor<'_>,
     tenant: TenantId,
-    id: Option<Uuid>,
+    ids: Option<&[Uuid]>,
     state: Option<ImportState>,
     before: Option<ImportId>,
     limit: i64,
@@ -295,7 +334,7 @@ async fn select(
              from (select *
                      from imports
                     where tenant_id = $1
-                      and ($2::uuid is null or id = $2)
+                      and ($2::uuid[] is null or id = any($2))
                       and ($3::text is null or state = $3)
                       and ($4::uuid is null or id < $4)
                     order by id desc
@@ -317,7 +356,7 @@ async fn select(
                      and (i.final_counts is null or coalesce(i.final_chunks, i.final_counts -> 'chunks') is null or $6)) as c
             order by i.id desc"#,
         tenant.get(),
-        id,
+        ids,
         state.map(ImportState::as_str),
         before.map(ImportId::get),
         limit,

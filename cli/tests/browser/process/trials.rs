@@ -136,7 +136,7 @@ async fn a_poison_record_is_found_out_from_the_console_alone() {
     browser.until_says("completed").await;
     // What killed the workers is mended; the chunk is driven once more.
     browser.click(".levers form[action$='/retry'] button").await;
-    browser.until_says("What failed is driven once more").await;
+    browser.until_says("What failed was driven once more").await;
     goes_on(&browser, &rig, &import).await;
     browser.close().await;
     rig.stop().await;

@@ -1,7 +1,6 @@
 //! The tenant's catalog, shown and edited as a document.
 
-use axum::RequestExt;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use muster_domain::catalog::{Catalog, FieldError};
@@ -32,10 +31,9 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
 /// Replaces the catalog with the one that was sent, or says why not, for example because it has changed since the form was opened.
 pub(super) async fn replace(
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, ConsoleError> {
-    DefaultBodyLimit::max(CATALOG_BYTES).apply(&mut request);
-    let filled: Filled = request.extract_with_state(&state).await?;
+    let filled = Filled::within(request, &state, CATALOG_BYTES as u64).await?;
     let tenant = filled.visit.may(Scope::CatalogWrite)?;
     let text = filled.field("catalog").unwrap_or_default();
     let seen = filled.field(SEEN).unwrap_or_default();

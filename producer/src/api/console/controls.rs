@@ -67,9 +67,21 @@ impl Control {
             Self::Proceed => "The import was started.",
             Self::Pause => "The import is paused. Chunks that are with the workers are still applied.",
             Self::Resume => "The import goes on.",
-            Self::Retry => "What failed is driven once more; what was applied stays as it is.",
+            Self::Retry => "What failed was driven once more; what was applied stays as it is.",
             Self::Replan => "The plan is made anew, as things are now.",
             Self::Cancel => "The import was cancelled. Records whose turn had not come are skipped.",
+        }
+    }
+
+    /// Whether that message is still true of an import in a state.
+    pub(super) fn holds(self, state: ImportState) -> bool {
+        match self {
+            // They were done, whatever came after; but not where nothing has begun.
+            Self::Proceed | Self::Retry => !matches!(state, ImportState::Received | ImportState::Planned),
+            Self::Resume => matches!(state, ImportState::Running | ImportState::Planning),
+            Self::Pause => state == ImportState::Paused,
+            Self::Replan => matches!(state, ImportState::Planning | ImportState::Planned),
+            Self::Cancel => state == ImportState::Cancelled,
         }
     }
 

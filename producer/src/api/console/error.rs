@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use maud::html;
+use maud::{Markup, html};
 use muster_store::StoreError;
 
 use super::frame::{bare, sentence};
@@ -81,14 +81,24 @@ fn failed(error: ApiError) -> Response {
     response
 }
 
+/// What stands instead of a page, on its way to whoever gives it the header of somebody who is signed in.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    /// What it is called.
+    pub(super) title: String,
+    /// What it says.
+    pub(super) main: Markup,
+}
+
 fn message_page(status: StatusCode, title: &str, message: &str) -> Response {
     let main = html! {
         h1 { (title) }
         p.lead { (message) }
-        p { a.button href=(super::BASE) { "To the overview" } }
+        @if status != StatusCode::FORBIDDEN { p { a.button href=(super::BASE) { "To the overview" } } }
     };
     let mut response = bare(title, &main).into_response();
     *response.status_mut() = status;
+    response.extensions_mut().insert(Refusal { title: title.to_owned(), main });
     response.headers_mut().insert("x-robots-tag", HeaderValue::from_static("noindex"));
     response
 }

@@ -83,16 +83,17 @@ pub(super) async fn show(
         section: Section::Imports,
         title: name(&import.report),
         renew: Some(if import.report.state.is_final() { 10_000 } else { 1_500 }),
-        main: view(&import, &visit, note(&uri), now),
+        main: view(&import, &visit, note(&uri, &import.report), now),
     };
     Ok(page.show(&visit))
 }
 
-/// What the act before came to, and whether it was done.
-fn note(uri: &Uri) -> Option<(bool, &'static str)> {
+/// What the act before came to, and whether it was done. What was done is told as long as it is so: the page renews itself, and others act.
+fn note(uri: &Uri, report: &ImportReport) -> Option<(bool, &'static str)> {
     let asked = query(uri);
     let lever = |key| field(&asked, key).and_then(Control::named);
     lever("did")
+        .filter(|lever| lever.holds(report.state))
         .map(|lever| (true, lever.done()))
         .or_else(|| lever("not").map(|lever| (false, lever.refused())))
 }
@@ -377,7 +378,7 @@ mod tests {
     use muster_domain::progress::{WaitsFor, Window};
 
     use super::*;
-    use crate::api::console::imports::tests::progress;
+    use crate::api::console::imports::tests::{progress, report};
 
     #[test]
     fn it_is_told_how_an_import_gets_on_and_what_it_waits_for() {
@@ -412,11 +413,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_console_does_is_noted() {
-        let note = |query: &str| note(&format!("/console/imports/x{query}").parse().unwrap());
-        assert_eq!(note("?did=pause"), Some((true, Control::Pause.done())));
-        assert_eq!(note("?not=pause"), Some((false, Control::Pause.refused())));
-        assert_eq!(note("?did=%3Cscript%3E"), None);
-        assert_eq!(note(""), None);
+    fn only_what_the_console_does_is_noted_and_as_long_as_it_is_so() {
+        let note = |query: &str, state| {
+            note(&format!("/console/imports/x{query}").parse().unwrap(), &ImportReport { state, ..report() })
+        };
+        assert_eq!(note("?did=pause", ImportState::Paused), Some((true, Control::Pause.done())));
+        assert_eq!(note("?did=pause", ImportState::Running), None, "somebody else has resumed it");
+        assert_eq!(note("?did=proceed", ImportState::Completed), Some((true, Control::Proceed.done())));
+        assert_eq!(note("?did=cancel", ImportState::Running), None);
+        assert_eq!(note("?not=pause", ImportState::Completed), Some((false, Control::Pause.refused())));
+        assert_eq!(note("?did=%3Cscript%3E", ImportState::Running), None);
+        assert_eq!(note("", ImportState::Running), None);
     }
 }

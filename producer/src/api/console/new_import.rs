@@ -24,6 +24,7 @@ use super::{assets, choices};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
+use crate::api::waiting::Client;
 use crate::api::{inspect, upload};
 
 /// Problems that are shown before the import.
@@ -65,13 +66,14 @@ pub(super) async fn look(
 pub(super) async fn take(
     state: State<AppState>,
     visit: Visit,
+    client: Client,
     params: Params,
     request: Request,
 ) -> Result<Response, ConsoleError> {
     if !is_of_the_page(&visit, &request) {
         return Err(ConsoleError::Form);
     }
-    match upload::create(state, visit.caller(), params, request).await {
+    match upload::create(state, visit.caller(), client, params, request).await {
         Ok(answer) => Ok(answer),
         // The script reads errors as all clients of the API do.
         Err(error) => Ok(error.into_response()),

@@ -29,8 +29,9 @@ use crate::api::ops;
 /// How much of the past the picture shows, and its stretches in seconds.
 const HOURS: i64 = 6;
 const STRETCH: i64 = 300;
-/// Most imports of one state that are shown, and of the newest; most that are named because they need somebody.
+/// Most imports of one state that are shown; of those that ended last; and most that are named because they need somebody.
 const MOST: i64 = 20;
+const SHOWN_ENDED: i64 = 8;
 const MOST_CONCERNING: i64 = 50;
 
 /// What the page shows.
@@ -56,7 +57,7 @@ struct Machines {
 pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
     let now = clock::now();
-    let overview = read(&state, tenant, visit.allows(Scope::Ops), now).await?;
+    let overview = Box::pin(read(&state, tenant, visit.allows(Scope::Ops), now)).await?;
     let moves = |state| matches!(state, ImportState::Running | ImportState::Planning);
     let moves = overview.open.iter().any(|(report, _)| moves(report.state));
     let page = Page {
@@ -68,6 +69,7 @@ pub(super) async fn show(State(state): State<AppState>, visit: Visit) -> Result<
     Ok(page.show(&visit))
 }
 
+/// Side by side, four connections at most: while the machine is busy each of them waits for its turn.
 async fn read(
     state: &AppState,
     tenant: TenantId,
@@ -75,7 +77,37 @@ async fn read(
     now: DateTime<Utc>,
 ) -> Result<Overview, ConsoleError> {
     let store = &state.0.store;
-    let mut open = Vec::new();
+    let ended = async {
+        let newest = reports::ended(store, tenant, SHOWN_ENDED).await?;
+        let concerning = if mutant(Mutant::NewestImportsAlone) {
+            Concerning { all: newest.len() as u64, imports: newest.clone() }
+        } else {
+            whole::concerning(store, tenant, now - attention::LATELY, MOST_CONCERNING).await?
+        };
+        Ok::<_, ConsoleError>((newest, concerning))
+    };
+    let from = now - TimeDelta::hours(HOURS);
+    let settled = async { Ok(progress::settled(store, tenant, from, STRETCH as f64).await?) };
+    let machines = async {
+        let under_way = whole::under_way(store, tenant).await?;
+        if !ops {
+            return Ok((under_way, None));
+        }
+        let processes = holders::list(store).await?;
+        Ok((under_way, Some(Machines { depth: ops::known_depth(state).await, processes })))
+    };
+    let (open, (newest, concerning), settled, (under_way, machines)) =
+        tokio::try_join!(open(state, tenant), ended, settled, machines)?;
+    let timeline = Timeline::new(&settled, from, now, STRETCH);
+    Ok(Overview { open, newest, under_way, concerning, timeline, machines })
+}
+
+/// The imports that have not ended, and how they get on.
+async fn open(
+    state: &AppState,
+    tenant: TenantId,
+) -> Result<Vec<(ImportReport, Option<Progress>)>, ConsoleError> {
+    let store = &state.0.store;
     let under_way = [
         ImportState::Running,
         ImportState::Planning,
@@ -84,34 +116,14 @@ async fn read(
         ImportState::Received,
         ImportState::Receiving,
     ];
-    for wanted in under_way {
-        open.extend(reports::imports(store, tenant, Some(wanted), None, MOST).await?);
-    }
+    let open = reports::newest_in(store, tenant, &under_way, MOST).await?;
     let ids: Vec<ImportId> = open.iter().map(|report| report.id).collect();
     let mut known = status::of(store, tenant, &ids, &state.0.bounds).await?;
     let open = open.into_iter().map(|report| {
         let progress = known.remove(&report.id);
         (report, progress)
     });
-    let open = open.collect();
-    let mut newest = reports::imports(store, tenant, None, None, MOST).await?;
-    newest.retain(|report| report.state.is_final());
-    let concerning = if mutant(Mutant::NewestImportsAlone) {
-        Concerning { all: newest.len() as u64, imports: newest.clone() }
-    } else {
-        whole::concerning(store, tenant, now - attention::LATELY, MOST_CONCERNING).await?
-    };
-    let under_way = whole::under_way(store, tenant).await?;
-    let from = now - TimeDelta::hours(HOURS);
-    let settled = progress::settled(store, tenant, from, STRETCH as f64).await?;
-    let machines = if ops {
-        let processes = holders::list(store).await?;
-        Some(Machines { depth: ops::known_depth(state).await, processes })
-    } else {
-        None
-    };
-    let timeline = Timeline::new(&settled, from, now, STRETCH);
-    Ok(Overview { open, newest, under_way, concerning, timeline, machines })
+    Ok(open.collect())
 }
 
 fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
@@ -132,7 +144,6 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
     let more = concerning.all.saturating_sub(concerning.imports.len() as u64);
     let settled: u64 = timeline.bars.iter().map(|bar| bar.done + bar.failed).sum();
     let failed: u64 = timeline.bars.iter().map(|bar| bar.failed).sum();
-    let newest: Vec<ImportReport> = newest.iter().take(8).cloned().collect();
     html! {
         h1 { "Overview" }
         dl.figures {
@@ -160,7 +171,7 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
         }
         section aria-labelledby="ended" {
             h2 #ended { "Ended last" }
-            @if newest.is_empty() { p.calm { "No import has ended yet." } } @else { (imports::table(&newest, now)) }
+            @if newest.is_empty() { p.calm { "No import has ended yet." } } @else { (imports::table(newest, now)) }
             p { a href={ (BASE) "/imports" } { "All imports" } }
         }
     }

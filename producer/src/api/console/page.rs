@@ -1,13 +1,19 @@
 //! The frame of all pages.
 
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use muster_domain::token::Scope;
 
 use super::BASE;
+use super::error::Refusal;
 pub(super) use super::frame::{bare, capital, sentence};
 use super::frame::{mark, whole};
 use super::session::{FORM_FIELD, Visit};
+use crate::api::AppState;
 
 /// Where in the console a page belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +89,11 @@ impl Section {
         }
     }
 
+    /// Where the first page is that somebody may see; none where there is none.
+    pub(super) fn first(allows: impl Fn(Scope) -> bool) -> Option<&'static str> {
+        Self::ALL.into_iter().find(|section| allows(section.scope())).map(Self::path)
+    }
+
     fn scope(self) -> Scope {
         match self {
             Self::Overview | Self::Imports | Self::Profiles => Scope::ImportRead,
@@ -115,18 +126,33 @@ impl Page {
         let main = html! {
             main #main tabindex="-1" data-renew=[self.renew] data-session=(visit.mark()) { (self.main) }
         };
-        Html(whole(&self.title, &header(visit, self.section), &main).into_string()).into_response()
+        Html(whole(&self.title, &header(visit, Some(self.section)), &main).into_string()).into_response()
     }
 }
 
-fn header(visit: &Visit, here: Section) -> Markup {
+/// Gives what stands instead of a page the header of somebody who is signed in: with the menu, and the way out.
+pub(super) async fn with_header(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut asked = parts.clone();
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let Some(Refusal { title, main }) = response.extensions_mut().remove() else { return response };
+    let Ok(visit) = Visit::from_request_parts(&mut asked, &state).await else { return response };
+    let main = html! { main #main.narrow tabindex="-1" { (main) } };
+    let page = whole(&title, &header(&visit, None), &main).into_string();
+    // It is the length of the page without the header.
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = Body::from(page);
+    response
+}
+
+fn header(visit: &Visit, here: Option<Section>) -> Markup {
     html! {
         header.top {
-            a.brand href=(BASE) { (mark()) "Muster" }
+            a.brand href=(Section::first(|scope| visit.allows(scope)).unwrap_or(BASE)) { (mark()) "Muster" }
             nav aria-label="Console" {
                 ul {
                     @for section in Section::ALL.into_iter().filter(|section| visit.allows(section.scope())) {
-                        li { a href=(section.path()) aria-current=[(section == here).then_some("page")] { (section.name()) } }
+                        li { a href=(section.path()) aria-current=[(Some(section) == here).then_some("page")] { (section.name()) } }
                     }
                 }
             }

@@ -40,7 +40,7 @@ const HERE: &str = "/console/profiles";
 /// Shows the profiles.
 pub(super) async fn list(State(state): State<AppState>, visit: Visit) -> Result<Response, ConsoleError> {
     let tenant = visit.may(Scope::ImportRead)?;
-    listed(&state, &visit, tenant, None).await
+    listed(&state, &visit, tenant, None, "").await
 }
 
 async fn listed(
@@ -48,9 +48,10 @@ async fn listed(
     visit: &Visit,
     tenant: TenantId,
     wrong: Option<String>,
+    given: &str,
 ) -> Result<Response, ConsoleError> {
     let own = store::list(&mut *state.0.store.reading(tenant).await?, tenant).await?;
-    Ok(page("Profiles", all(&own, visit, wrong.as_deref(), clock::now()), visit))
+    Ok(page("Profiles", all(&own, visit, wrong.as_deref(), given, clock::now()), visit))
 }
 
 /// Makes a profile without options, to be filled on its page.
@@ -59,7 +60,9 @@ pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Res
     let name = filled.field("name").unwrap_or_default().trim();
     match kept(&state, &filled.visit, tenant, name, Vec::new()).await {
         Ok(name) => Ok(Redirect::to(&format!("{HERE}/{name}")).into_response()),
-        Err(ApiError::Invalid(wrong)) => listed(&state, &filled.visit, tenant, Some(wrong.to_string())).await,
+        Err(ApiError::Invalid(wrong)) => {
+            listed(&state, &filled.visit, tenant, Some(wrong.to_string()), name).await
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -235,7 +238,7 @@ fn page(title: &str, main: Markup, visit: &Visit) -> Response {
     Page { section: Section::Profiles, title: title.into(), renew: None, main }.show(visit)
 }
 
-fn all(own: &[SavedProfile], visit: &Visit, wrong: Option<&str>, now: DateTime<Utc>) -> Markup {
+fn all(own: &[SavedProfile], visit: &Visit, wrong: Option<&str>, given: &str, now: DateTime<Utc>) -> Markup {
     html! {
         h1 { "Profiles" }
         p.facts { "Named sets of options for files of one kind. What is chosen beside a profile counts more." }
@@ -257,7 +260,7 @@ fn all(own: &[SavedProfile], visit: &Visit, wrong: Option<&str>, now: DateTime<U
             @if visit.allows(Scope::ImportWrite) {
                 form.filter method="post" action=(HERE) {
                     (secret(visit))
-                    div { label for="name" { "A new one, called" } input #name name="name" required maxlength="63" autocomplete="off" spellcheck="false"; }
+                    div { label for="name" { "A new one, called" } input #name name="name" required maxlength="63" value=(given) autocomplete="off" spellcheck="false"; }
                     button type="submit" { "Make it" }
                 }
             }

@@ -12,11 +12,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Form, FromRequest, FromRequestParts, Query, Request};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Form, FromRequest, FromRequestParts, Query, Request};
 use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri};
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
+use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::TenantId;
 use muster_domain::request::has_nul;
@@ -30,12 +33,15 @@ use super::error::ConsoleError;
 use crate::api::AppState;
 use crate::api::auth::Caller;
 use crate::api::error::ApiError;
+use crate::api::incoming::{BodyLimits, Watch, bounded, drain};
 use crate::api::params::invalid;
 use crate::api::trail::Trail;
 
 /// How long a session lasts.
 pub(super) const LIMITS: SessionLimits =
     SessionLimits { idle: Duration::from_secs(60 * 60), most: Duration::from_secs(12 * 60 * 60) };
+/// Largest form, but for those that have a document in them.
+const FORM_BYTES: u64 = 2 * 1024 * 1024;
 /// The cookie of a session.
 const COOKIE: &str = "muster_console";
 /// The cookie of somebody who is about to sign in.
@@ -277,17 +283,35 @@ impl Filled {
         self.fields.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str()).collect()
     }
 
+    /// All fields that somebody filled in.
+    pub(super) fn all(&self) -> Vec<(String, String)> {
+        self.fields.iter().filter(|(name, _)| name != FORM_FIELD).cloned().collect()
+    }
+
     /// The key of the session.
     pub(super) fn key(&self) -> Key {
         self.visit.key
     }
 
-    /// Reads a form, and only then looks who sent it: what is revoked while the form is on its way does nothing.
-    async fn read(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
+    /// Reads a form of so many bytes at most, once it is known who sends it: a stranger's is not kept. Afterwards that is looked at
+    /// again: what is revoked while the form is on its way does nothing.
+    async fn read(request: Request, state: &AppState, most: u64) -> Result<Self, ConsoleError> {
         let (mut parts, body) = request.into_parts();
-        let fields = fields(Request::from_parts(parts.clone(), body), state).await;
+        if !mutant(Mutant::FormsOfStrangersRead)
+            && let Err(error) = Visit::from_request_parts(&mut parts, state).await
+        {
+            drain(&mut body.into_data_stream()).await;
+            return Err(error);
+        }
+        let fields = fields(Request::from_parts(parts.clone(), body), state, most).await;
         let visit = Visit::from_request_parts(&mut parts, state).await?;
         Ok(Self { visit, fields: fields? })
+    }
+
+    /// The same, with the secret that every form carries.
+    pub(super) async fn within(request: Request, state: &AppState, most: u64) -> Result<Self, ConsoleError> {
+        let filled = Self::read(request, state, most).await?;
+        if filled.is_given(Visit::gave) { Ok(filled) } else { Err(ConsoleError::Form) }
     }
 
     /// Whether the secret in the form counts.
@@ -301,8 +325,7 @@ impl FromRequest<AppState> for Filled {
     type Rejection = ConsoleError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
-        let filled = Self::read(request, state).await?;
-        if filled.is_given(Visit::gave) { Ok(filled) } else { Err(ConsoleError::Form) }
+        Self::within(request, state, FORM_BYTES).await
     }
 }
 
@@ -315,7 +338,7 @@ impl FromRequest<AppState> for Leaving {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ConsoleError> {
         let counts = |visit: &Visit, form: &str| visit.gave(form) || visit.key.gave(None, form);
-        let filled = Filled::read(request, state).await?;
+        let filled = Filled::read(request, state, FORM_BYTES).await?;
         if filled.is_given(counts) { Ok(Self(filled.key())) } else { Err(ConsoleError::Form) }
     }
 }
@@ -328,8 +351,24 @@ pub(super) fn query(uri: &Uri) -> Vec<(String, String)> {
     pairs
 }
 
-/// The fields of a form.
-pub(super) async fn fields(request: Request, state: &AppState) -> Result<Vec<(String, String)>, ApiError> {
+/// The fields of a form of so many bytes at most, which comes as fast as every body has to.
+pub(super) async fn fields(
+    request: Request,
+    state: &AppState,
+    most: u64,
+) -> Result<Vec<(String, String)>, ApiError> {
+    let (parts, body) = request.into_parts();
+    let watch = Watch::default();
+    let mut pieces = bounded(body, BodyLimits { bytes: Some(most), pace: state.0.pace }, watch.clone());
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        watch.seen();
+        let stopped = || FileError::new(ErrorCode::UploadIncomplete, "the form stopped before its end");
+        bytes.extend_from_slice(&piece.map_err(|_| ApiError::Body(watch.error().unwrap_or_else(stopped)))?);
+    }
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    // It is here, and within its limit.
+    DefaultBodyLimit::disable().apply(&mut request);
     let form = Form::<Vec<(String, String)>>::from_request(request, state).await;
     let Form(fields) = form.map_err(|_| invalid("form", "the form cannot be read"))?;
     if fields.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {

@@ -4,8 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use muster_domain::token::Token;
-use muster_store::sessions::{self, Session};
+use muster_domain::fault::{Mutant, mutant};
+use muster_domain::token::{Credential, Token};
+use muster_store::sessions::{self, Session, SignedIn};
 
 use super::error::ConsoleError;
 use super::session::{FORM_FIELD, Key, LIMITS, Leaving, field, fields, no_cookie, query};
@@ -15,14 +16,18 @@ use crate::api::auth::{authenticate, malformed};
 use crate::api::auth_limit::Origin;
 use crate::api::error::ApiError;
 
+/// Largest form of the door, which everybody may send: a token and an address.
+const DOOR_BYTES: u64 = 64 * 1024;
+
 /// Shows the page. The address may say where to go afterwards, and that somebody has just left.
 pub(super) async fn show(State(state): State<AppState>, request: Request) -> Result<Response, ConsoleError> {
     let asked = query(request.uri());
     let then = place(field(&asked, "then"));
     if let Some(key) = Key::of_session(request.headers())
-        && matches!(sessions::find(&state.0.store, &key.hash(), LIMITS, true).await?, Session::Open(..))
+        && let Session::Open(SignedIn { credential, .. }) =
+            sessions::find(&state.0.store, &key.hash(), LIMITS, true).await?
     {
-        return Ok(Redirect::to(then).into_response());
+        return Ok(Redirect::to(seen(then, &credential)).into_response());
     }
     let note = field(&asked, "left").map(|_| Note::Left);
     Ok(door(&state, request.headers(), then, note))
@@ -33,7 +38,7 @@ pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let headers = parts.headers.clone();
     let origin = Origin::of(&parts);
-    let fields = fields(Request::from_parts(parts, body), &state).await?;
+    let fields = fields(Request::from_parts(parts, body), &state, DOOR_BYTES).await?;
     let then = place(field(&fields, "then")).to_owned();
     let given = field(&fields, FORM_FIELD).unwrap_or_default();
     if !Key::of_door(&headers).is_some_and(|key| key.gave(None, given)) {
@@ -52,9 +57,15 @@ pub(super) async fn enter(State(state): State<AppState>, request: Request) -> Re
     let key = Key::new();
     sessions::open(&state.0.store, &key.hash(), &credential).await?;
     tracing::info!(tenant = credential.tenant_id.get(), token = %credential.token_id, "signed in at the console");
-    let mut response = Redirect::to(&then).into_response();
+    let mut response = Redirect::to(seen(&then, &credential)).into_response();
     response.headers_mut().append(header::SET_COOKIE, key.cookie(&state));
     Ok(response)
+}
+
+/// Where somebody goes: the overview is the first page of those alone who may see imports.
+fn seen<'t>(then: &'t str, credential: &Credential) -> &'t str {
+    let first = || page::Section::first(|scope| credential.allows(scope));
+    if then == BASE && !mutant(Mutant::SignInToOverview) { first().unwrap_or(BASE) } else { then }
 }
 
 /// Ends the session.

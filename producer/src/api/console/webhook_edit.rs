@@ -7,7 +7,7 @@ use muster_store::webhooks::{self as store, Dropped, Rotated, WebhookChange, Web
 
 use super::error::ConsoleError;
 use super::page::secret;
-use super::session::{Filled, Visit};
+use super::session::{Filled, Visit, field};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
 use crate::api::params::invalid;
@@ -17,15 +17,22 @@ use crate::api::webhooks::{checked_description, checked_events, checked_share};
 pub(super) enum Said {
     /// Nothing.
     Nothing,
-    /// Why nothing was done, and the address that was given.
-    Wrong(String, String),
+    /// Why nothing was done, and what the form had: nobody has to enter it again.
+    Wrong(String, Vec<(String, String)>),
     /// The new secret.
     Secret(String),
 }
 
-/// Why nothing was done, where no address was given.
+impl Said {
+    /// What the form had that was refused.
+    pub(super) fn given(&self) -> &[(String, String)] {
+        if let Self::Wrong(_, given) = self { given } else { &[] }
+    }
+}
+
+/// Why nothing was done, where nothing was entered.
 fn wrong(why: impl Into<String>) -> Said {
-    Said::Wrong(why.into(), String::new())
+    Said::Wrong(why.into(), Vec::new())
 }
 
 /// Makes a webhook what its form says, or says why not.
@@ -41,10 +48,10 @@ pub(super) async fn change(
     });
     let change = match asked {
         Ok(change) => change,
-        Err(error) => return Ok(wrong(told(&error))),
+        Err(error) => return Ok(Said::Wrong(told(&error), filled.all())),
     };
     if let Err(error) = state.0.webhooks.targets.check(change.url.as_deref().unwrap_or_default()).await {
-        return Ok(wrong(WebhookRefusal::Target(error).to_string()));
+        return Ok(Said::Wrong(WebhookRefusal::Target(error).to_string(), filled.all()));
     }
     match store::change(&state.0.store.by(&filled.visit.actor()), tenant, id, &change).await? {
         Some(_) => Ok(Said::Nothing),
@@ -101,26 +108,39 @@ pub(super) async fn drop_secret(
     }
 }
 
-/// The forms, for somebody who may.
-pub(super) fn forms(webhook: &WebhookInfo, visit: &Visit) -> Markup {
+/// The forms, for somebody who may; with what was given, where it was refused.
+pub(super) fn forms(webhook: &WebhookInfo, visit: &Visit, given: &[(String, String)]) -> Markup {
     let at = |act: &str| format!("/console/webhooks/{}/{act}", webhook.id);
+    let refused = !given.is_empty();
+    let shown = |name: &str, kept: &str| {
+        if refused { field(given, name).unwrap_or_default().to_owned() } else { kept.to_owned() }
+    };
+    let chosen = |name: &str| {
+        if refused {
+            given.iter().any(|(key, value)| key == "event" && value == name)
+        } else {
+            webhook.events.iter().any(|event| event == name)
+        }
+    };
+    let share =
+        shown("failed_above", &webhook.failed_above.map(|share| share.to_string()).unwrap_or_default());
     html! {
-        details.keep {
+        details.keep open[refused] {
             summary { "Change it" }
             form.document method="post" action=(at("change")) {
                 (secret(visit))
                 label for="url" { "Address" }
-                input #url name="url" type="url" required maxlength="2048" value=(webhook.url);
+                input #url name="url" type="url" required maxlength="2048" value=(shown("url", &webhook.url));
                 label for="description" { "What you call it" }
-                input #description name="description" maxlength="255" value=(webhook.description);
+                input #description name="description" maxlength="255" value=(shown("description", &webhook.description));
                 fieldset {
                     legend { "It is told of these, and of everything where none is chosen" }
                     @for name in event_types() {
-                        label.tick { input type="checkbox" name="event" value=(name) checked[webhook.events.contains(&name)]; " " code { (name) } }
+                        label.tick { input type="checkbox" name="event" value=(name) checked[chosen(name)]; " " code { (name) } }
                     }
                 }
                 label for="failed_above" { "And of an import of which more than this share failed, in percent; nothing: of none" }
-                input #failed_above name="failed_above" type="number" min="0" max="99" value=[webhook.failed_above];
+                input #failed_above name="failed_above" type="number" min="0" max="99" value=[(!share.is_empty()).then_some(share)];
                 button.main type="submit" { "Save" }
             }
         }

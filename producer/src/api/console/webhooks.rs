@@ -8,13 +8,13 @@ use muster_domain::id::{DeliveryId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
-use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo};
+use muster_store::deliveries::{self, DeliveryFilter, DeliveryInfo, Pinged};
 use muster_store::webhooks::{self as store, Created, NewWebhook, WebhookChange, WebhookInfo, Which};
 
 use super::error::ConsoleError;
 use super::formatting::{ago, count, moment};
 use super::page::{Page, Section, secret, sentence};
-use super::session::{Filled, Visit};
+use super::session::{Filled, Visit, field};
 use super::webhook_edit::{self, Said};
 use crate::api::AppState;
 use crate::api::error::{ApiError, WebhookRefusal};
@@ -37,16 +37,16 @@ pub(super) async fn create(State(state): State<AppState>, filled: Filled) -> Res
     let most = state.0.webhooks.most;
     let has_room = store::has_room(&state.0.store, tenant, most).await?;
     let said = match checked_description(filled.field("description").unwrap_or_default().to_owned()) {
-        Err(error) => Said::Wrong(error.to_string(), url),
-        Ok(_) if !has_room => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), url),
+        Err(error) => Said::Wrong(error.to_string(), filled.all()),
+        Ok(_) if !has_room => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), filled.all()),
         Ok(description) => match state.0.webhooks.targets.check(&url).await {
-            Err(error) => Said::Wrong(WebhookRefusal::Target(error).to_string(), url),
+            Err(error) => Said::Wrong(WebhookRefusal::Target(error).to_string(), filled.all()),
             Ok(()) => {
                 let new =
                     NewWebhook { url, description, events: Vec::new(), failed_above: None, enabled: true };
                 match store::create(&state.0.store.by(&filled.visit.actor()), tenant, &new, most).await? {
                     Created::New(_, secret) => Said::Secret(secret.reveal().to_owned()),
-                    Created::TooMany => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), new.url),
+                    Created::TooMany => Said::Wrong(WebhookRefusal::TooMany(most).to_string(), filled.all()),
                 }
             }
         },
@@ -115,7 +115,14 @@ async fn switched(
     let enable = |enabled| WebhookChange { enabled: Some(enabled), ..WebhookChange::default() };
     let store = &state.0.store.by(&filled.visit.actor());
     let there = match act {
-        "ping" => deliveries::ping(store, tenant, id).await?.is_some(),
+        "ping" => match deliveries::ping(store, tenant, id).await? {
+            Pinged::Made(_) => true,
+            Pinged::NotFound => false,
+            Pinged::TooMany => {
+                let said = Said::Wrong(WebhookRefusal::TooManyPings.to_string(), Vec::new());
+                return shown(state, tenant, id, &filled.visit, &said).await;
+            }
+        },
         "enable" => store::change(store, tenant, id, &enable(true)).await?.is_some(),
         "disable" => store::change(store, tenant, id, &enable(false)).await?.is_some(),
         "delete" => {
@@ -154,7 +161,7 @@ fn page(title: &str, renew: Option<u32>, main: Markup, visit: &Visit) -> Respons
 }
 
 fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
-    let given = if let Said::Wrong(_, url) = said { url.as_str() } else { "" };
+    let given = |name: &str| field(said.given(), name).unwrap_or_default();
     html! {
         h1 { "Webhooks" }
         p.facts { "Addresses that are notified about imports, by signed requests." }
@@ -173,9 +180,9 @@ fn all(found: &[WebhookInfo], visit: &Visit, said: &Said) -> Markup {
                 form.document method="post" action="/console/webhooks" {
                     (secret(visit))
                     label for="url" { "Address" }
-                    input #url name="url" type="url" required maxlength="2048" value=(given) placeholder="https://hooks.example.com/muster";
+                    input #url name="url" type="url" required maxlength="2048" value=(given("url")) placeholder="https://hooks.example.com/muster";
                     label for="description" { "What you call it" }
-                    input #description name="description" maxlength="255";
+                    input #description name="description" maxlength="255" value=(given("description"));
                     button.main type="submit" { "Create" }
                 }
             }
@@ -244,7 +251,7 @@ fn one(
             dt { "Secrets" } dd { @if webhook.secrets == 2 { "two: drop one when the receiver has the new one" } @else { "one" } }
             dt { "Created" } dd { (moment(webhook.created_at)) }
         }
-        @if visit.allows(Scope::WebhooksWrite) { (controls(webhook, visit)) (webhook_edit::forms(webhook, visit)) }
+        @if visit.allows(Scope::WebhooksWrite) { (controls(webhook, visit)) (webhook_edit::forms(webhook, visit, said.given())) }
         section aria-labelledby="deliveries" {
             h2 #deliveries { "Deliveries" }
             @if found.is_empty() { p.calm { "Nothing yet." } } @else {

@@ -148,6 +148,30 @@ async fn running_imports_are_counted_all_of_them() {
     assert!(overview.contains(">22<") && overview.contains(">44<"), "{overview}");
 }
 
+/// However many have begun since.
+#[tokio::test]
+async fn what_ended_last_is_shown_by_its_end() {
+    let server = Server::start().await;
+    for name in ["first", "second"] {
+        import(&server, &format!("filename={name}.csv&start=manual"), "email\na@example.com\n").await;
+    }
+    for number in 0..21 {
+        import(&server, &format!("filename=n{number}.csv"), "email\na@example.com\n").await;
+    }
+    let browser = Browser::signed_in(&server, &server.token).await;
+    assert!(browser.page("/console").await.contains("No import has ended yet."));
+    let list = server.json("/v1/imports?state=received").await;
+    for import in list["imports"].as_array().unwrap() {
+        let path = format!("/v1/imports/{}/cancel", import["id"].as_str().unwrap());
+        assert_eq!(server.post(&path).send().await.unwrap().status(), 200);
+    }
+    // The newest was cancelled first.
+    let overview = browser.page("/console").await;
+    let (_, ended) = overview.split_once("Ended last").unwrap();
+    let (first, second) = (ended.find("first.csv").unwrap(), ended.find("second.csv").unwrap());
+    assert!(first < second && !ended.contains("n20.csv"), "{ended}");
+}
+
 #[tokio::test]
 async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
     let server = Server::start().await;

@@ -83,6 +83,7 @@ async fn a_profile_is_changed_on_its_page_unless_somebody_changed_it_meanwhile()
     assert_eq!((made.status, made.header("location")), (303, "/console/profiles/hr"));
     let twice = browser.send("/console/profiles", &[("form", &form), ("name", "hr")], None).await;
     assert!(twice.status == 200 && twice.body.contains("No profile was made."), "{}", twice.body);
+    assert!(twice.body.contains("value=\"hr\""), "{}", twice.body);
     let page = browser.get("/console/profiles/hr").await;
     let save = async |page: &super::Shown, fields: &[(&str, &str)]| {
         let fields = [&[("form", page.form()), ("seen", page.hidden("seen"))][..], fields].concat();

@@ -268,3 +268,33 @@ async fn people_are_hidden_from_who_may_not_see_them() {
         Browser::signed_in(&server, &both).await.page(&records).await.contains("mario.rossi@example.com")
     );
 }
+
+#[tokio::test]
+async fn who_may_not_see_imports_comes_to_another_page_and_can_leave() {
+    let server = Server::start().await;
+    for (scope, first) in [
+        (Scope::UsersRead, "/console/users"),
+        (Scope::WebhooksRead, "/console/webhooks"),
+        (Scope::ImportWrite, "/console/new"),
+        // It sees no page at all.
+        (Scope::WebhooksWrite, "/console"),
+    ] {
+        let token = token(&server.store, &server.tenant, scope.as_str(), &[scope]).await;
+        let entered = Browser::new(&server).sign_in(&token).await;
+        assert_eq!((entered.status, entered.header("location")), (303, first), "{scope}");
+        let browser = Browser::signed_in(&server, &token).await;
+        assert_eq!(browser.get("/console/sign-in").await.header("location"), first, "{scope}");
+        // What it may not see says so, and has the way out.
+        let refused = browser.get("/console").await;
+        assert!(refused.status == 403 && refused.body.contains("may not do that"), "{}", refused.body);
+        assert!(refused.body.contains(">Leave<") && refused.body.ends_with("</html>"), "{}", refused.body);
+        let missing = browser.get("/console/nowhere").await;
+        assert!(missing.status == 404 && missing.body.contains(">Leave<"), "{}", missing.body);
+        let form = refused.form().to_owned();
+        let left = browser.send("/console/sign-out", &[("form", &form)], None).await;
+        assert_eq!((left.status, left.header("location")), (303, "/console/sign-in?left=1"), "{scope}");
+    }
+    // A stranger sees no menu.
+    let stranger = Browser::new(&server).get("/console/nowhere").await;
+    assert!(stranger.status == 404 && !stranger.body.contains(">Leave<"), "{}", stranger.body);
+}

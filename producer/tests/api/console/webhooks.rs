@@ -15,9 +15,11 @@ async fn a_webhook_is_made_tried_told_again_disabled_and_deleted_at_the_console(
     let send = async |path: &str, fields: &[(&str, &str)]| {
         browser.send(path, &[&[("form", form.as_str())], fields].concat(), None).await
     };
-    let wrong = send("/console/webhooks", &[("url", "nowhere"), ("description", "")]).await;
+    let wrong = send("/console/webhooks", &[("url", "nowhere"), ("description", "\"HR\"")]).await;
     assert!(
-        wrong.body.contains("No webhook was created.") && wrong.body.contains("value=\"nowhere\""),
+        wrong.body.contains("No webhook was created.")
+            && wrong.body.contains("value=\"nowhere\"")
+            && wrong.body.contains("value=\"&quot;HR&quot;\""),
         "{}",
         wrong.body
     );
@@ -44,12 +46,28 @@ async fn a_webhook_is_made_tried_told_again_disabled_and_deleted_at_the_console(
     ];
     let wrong = send(&change, &fields).await;
     assert!(wrong.status == 200 && wrong.body.contains("Nothing was changed."), "{}", wrong.body);
-    let wrong = send(&change, &[("url", "http://nowhere.invalid:1/"), ("failed_above", "100")]).await;
+    let fields = [
+        ("url", "http://nowhere.invalid:1/"),
+        ("description", "Mine"),
+        ("event", "chunk.dead"),
+        ("failed_above", "100"),
+    ];
+    let wrong = send(&change, &fields).await;
     assert!(
         wrong.body.contains("Nothing was changed.") && wrong.body.contains("from 0 to 99"),
         "{}",
         wrong.body
     );
+    // Nobody has to enter it again.
+    for given in [
+        "value=\"http://nowhere.invalid:1/\"",
+        "value=\"Mine\"",
+        "value=\"100\"",
+        "value=\"chunk.dead\" checked",
+    ] {
+        assert!(wrong.body.contains(given), "{given}: {}", wrong.body);
+    }
+    assert_eq!(wrong.body.matches(" checked").count(), 1, "{}", wrong.body);
     let fields = [
         ("url", receiver.url.as_str()),
         ("description", "Portal"),

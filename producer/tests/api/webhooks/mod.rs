@@ -208,7 +208,10 @@ async fn a_receiver_that_hangs_or_redirects_or_talks_nonsense_is_tried_again_and
         tries.iter().map(|one| one["problem"].as_str().unwrap_or("delivered").to_owned()).collect();
     assert_eq!(told[0], "no answer within 1 seconds");
     assert_eq!(told[1], "the answer was 307: redirects are not followed");
-    assert!(told[2..5].iter().all(|problem| problem.starts_with("no answer that can be read: ")), "{told:?}");
+    assert!(
+        told[2..5].iter().all(|problem| problem.starts_with("no answer that can be read: it ")),
+        "{told:?}"
+    );
     assert_eq!((told[5].as_str(), told[6].as_str()), ("the answer was 500", "delivered"));
     assert!(told.iter().all(|problem| !problem.contains("127.0.0.1")), "{told:?}");
     assert_eq!(elsewhere.connections(), 0);
@@ -364,6 +367,37 @@ async fn a_ping_is_told_once_and_says_how_it_went() {
     assert_eq!((&bad["state"], &bad["attempts"]), (&json!("failed"), &json!(1)));
     assert_eq!(bad["tries"][0]["problem"], "the answer was 500");
     assert_eq!(receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn so_many_pings_wait_and_no_more() {
+    let options = WebhookOptions { timeout: Duration::from_secs(60), ..eager() };
+    let (server, receiver) = (server(options).await, Receiver::start().await);
+    receiver.always(Reply::Hang);
+    let webhook = created(&server, json!({"url": receiver.url})).await;
+    let path = format!("/v1/webhooks/{}/ping", id(&webhook));
+    for _ in 0..5 {
+        assert_eq!(server.post(&path).send().await.unwrap().status().as_u16(), 200);
+    }
+    assert_refused(server.post(&path), 429, "rate_limited").await;
+    assert_eq!(told_to(&server, id(&webhook)).await.len(), 5);
+    let another = created(&server, json!({"url": receiver.url})).await;
+    let path = format!("/v1/webhooks/{}/ping", id(&another));
+    assert_eq!(server.post(&path).send().await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_ping_is_told_after_the_events_that_were_before_it() {
+    let options = WebhookOptions { timeout: Duration::from_secs(30), ..eager() };
+    let (server, receiver) = (server(options).await, Receiver::start().await);
+    receiver.next([Reply::Slow(200, Duration::from_secs(3))]);
+    let webhook = created(&server, json!({"url": receiver.url})).await;
+    waiting_import(&server).await;
+    until("both events are to be told", async || told_to(&server, id(&webhook)).await.len() == 2).await;
+    let ping = server.post(&format!("/v1/webhooks/{}/ping", id(&webhook))).send().await.unwrap();
+    assert_eq!(ping.status().as_u16(), 200);
+    receiver.until(3).await;
+    assert_eq!(receiver.kinds(), ["import.receiving", "import.received", "muster.ping"]);
 }
 
 #[tokio::test]

@@ -136,6 +136,10 @@ settings! {
             "Most clients that follow events at a time.";
         tenant_followers: u32 = 64,
             "Most clients of one tenant that follow events at a time.";
+        waiters: u32 = 256,
+            "Most requests that wait for a change at a time.";
+        tenant_waiters: u32 = 64,
+            "Most requests of one tenant that wait for a change at a time.";
         upload_rate: ByteSize = ByteSize::kib(8),
             "Fewest bytes a second of an upload, while its client is waited for.";
         upload_rate_after: Duration = Duration::from_secs(30),
@@ -146,6 +150,8 @@ settings! {
             "How long a request other than an upload may take until its answer begins.";
         idle_body_timeout: Duration = Duration::from_secs(60),
             "How long a client may pause in the body of a request.";
+        idle_answer_timeout: Duration = Duration::from_secs(60),
+            "How long a client may read nothing of an answer; then its connection is ended.";
         public_url: Option<String> = None,
             "How clients reach this server; links in answers begin with it. Not set: links without a host.";
         user_connections: u32 = 16,
@@ -324,6 +330,7 @@ impl Config {
             ("worker.deadline", self.worker.deadline, 3, 300),
             ("worker.stop_grace", self.worker.stop_grace, 1, 50),
             ("webhook.timeout", self.webhook.timeout, 1, 60),
+            ("http.idle_answer_timeout", self.http.idle_answer_timeout, 1, 3600),
         ] {
             if !(Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration) {
                 wrong(key, format!("must be from {least}s to {most}s"));
@@ -361,6 +368,8 @@ impl Config {
             ("http.tenant_uploads", self.http.tenant_uploads, 1, 10_000),
             ("http.followers", self.http.followers, 1, 100_000),
             ("http.tenant_followers", self.http.tenant_followers, 1, 100_000),
+            ("http.waiters", self.http.waiters, 1, 100_000),
+            ("http.tenant_waiters", self.http.tenant_waiters, 1, 100_000),
             ("intake.chunk_records", self.intake.chunk_records, 1, 100_000),
             ("intake.lanes", self.intake.lanes, 1, 1024),
             ("intake.max_ratio", self.intake.max_ratio, 2, 100_000),

@@ -1,6 +1,7 @@
 //! The log of deliveries: pages, a single delivery, and redelivery.
 
 use chrono::{DateTime, Utc};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{DeliveryId, ImportId, TenantId, WebhookId};
 use muster_domain::import::DeliveryState;
 use muster_domain::webhook;
@@ -12,6 +13,8 @@ use super::corrupt;
 use crate::audit::{self, Did, Entry};
 use crate::{Store, StoreError};
 
+/// Most pings of a webhook that are still to be made.
+pub const MOST_PINGS: i64 = 5;
 /// Deliveries that retention deletes in one go.
 const FORGOTTEN: i64 = 1_000;
 
@@ -173,23 +176,43 @@ pub async fn redeliver(
     row.map(DeliveryInfo::try_from).transpose()
 }
 
-/// Writes a delivery that says nothing, so that the webhook can be tried. `None` if the tenant has no such webhook.
-pub async fn ping(
-    store: &Store,
-    tenant: TenantId,
-    webhook: WebhookId,
-) -> Result<Option<DeliveryInfo>, StoreError> {
+/// What became of a ping that was wished for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pinged {
+    /// It is to be made.
+    Made(Box<DeliveryInfo>),
+    /// [`MOST_PINGS`] are still to be made.
+    TooMany,
+    /// The tenant has no such webhook.
+    NotFound,
+}
+
+/// Writes a delivery that says nothing, so that the webhook can be tried.
+pub async fn ping(store: &Store, tenant: TenantId, webhook: WebhookId) -> Result<Pinged, StoreError> {
+    let mut transaction = store.pool().begin().await?;
+    // Locked, so that pings at the same moment count each other.
     let Some(slug) = sqlx::query_scalar!(
-        "select t.slug from webhooks as w join tenants as t on t.id = w.tenant_id where w.tenant_id = $1 and w.id = $2",
+        "select t.slug
+           from webhooks as w
+           join tenants as t on t.id = w.tenant_id
+          where w.tenant_id = $1 and w.id = $2
+            for no key update of w",
         tenant.get(),
         webhook.get(),
     )
-    .fetch_optional(store.pool())
+    .fetch_optional(&mut *transaction)
     .await?
     else {
-        return Ok(None);
+        return Ok(Pinged::NotFound);
     };
-    sqlx::query_as!(
+    let pending = sqlx::query_scalar!(
+        r#"select count(*) as "pending!" from webhook_deliveries where webhook_id = $1 and state = 'pending' and type = 'muster.ping'"#,
+        webhook.get(),
+    );
+    if pending.fetch_one(&mut *transaction).await? >= MOST_PINGS && !mutant(Mutant::AnyPings) {
+        return Ok(Pinged::TooMany);
+    }
+    let made = sqlx::query_as!(
         DeliveryRow,
         "insert into webhook_deliveries (id, webhook_id, tenant_id, type, payload)
          values ($1, $2, $3, 'muster.ping', $4)
@@ -199,10 +222,10 @@ pub async fn ping(
         tenant.get(),
         webhook::ping_payload(&slug, webhook.get(), clock::now()),
     )
-    .fetch_one(store.pool())
-    .await?
-    .try_into()
-    .map(Some)
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Pinged::Made(Box::new(made.try_into()?)))
 }
 
 /// Deletes some of the deliveries that ended longer ago than that. Returns how many there were.

@@ -184,6 +184,7 @@ async fn reopen(
         "update chunks
             set state = $5, attempts = 0, deferrals = 0, problem = null, problem_at = null, problem_since = null,
                 outcomes = $2, applied_at = null,
+                earlier_done = inserted + updated + skipped, earlier_failed = $4, earlier_at = coalesce(earlier_at, applied_at),
                 reopened = reopened + 1, pending = $3, failed = $4
           where id = $1 and state = any($6)",
         chunk.id,
