@@ -1,6 +1,7 @@
 //! What each column or key of an import means, worked out once.
 
 use super::rule::{By, Cell, Rule};
+pub use super::rule::{NOT_KNOWN, OF_FAILED};
 use crate::column_name::{clean, fold, unaccented, words};
 use crate::error::RecordError;
 use crate::fault::{Mutant, mutant};
