@@ -136,7 +136,7 @@ pub(super) fn forms(webhook: &WebhookInfo, visit: &Visit, given: &[(String, Stri
                 fieldset {
                     legend { "It is told of these, and of everything where none is chosen" }
                     @for name in event_types() {
-                        label.tick { input type="checkbox" name="event" value=(name) checked[chosen(name)]; " " code { (name) } }
+                        label.tick { input type="checkbox" name="event" value=(name) checked[chosen(&name)]; " " code { (name) } }
                     }
                 }
                 label for="failed_above" { "And of an import of which more than this share failed, in percent; nothing: of none" }
