@@ -109,6 +109,10 @@ async fn work(shared: &Shared, message: &Message) -> Settlement {
                 silent = if reached && matches!(error, StoreError::Silent(_)) { silent + 1 } else { 0 };
                 let held = waited(&error, began.elapsed(), &shared.pool.limits());
                 let Label { import, tenant, chunk } = shared.label(message);
+                if matches!(error, StoreError::Silent(_)) {
+                    // Nothing can be written with the chunk while a session that does not answer may hold its row.
+                    shared.holder.meets(chunk, &error.to_string());
+                }
                 if !held && tries < TRIES && recover(&error, reached, tries, &mut mode) {
                     tracing::debug!(%import, tenant, %chunk, %error, tries, "applied again");
                     continue;

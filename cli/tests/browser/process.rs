@@ -275,7 +275,7 @@ async fn everything_can_be_reached_with_the_keyboard() {
         let seen = browser.run("return document.activeElement.matches(':focus-visible') || document.activeElement === document.body").await;
         assert_eq!(seen, json!(true), "{reached:?}");
     }
-    for name in ["Overview", "Imports", "Leave", "All imports"] {
+    for name in ["Overview", "Imports", "Sign out", "All imports"] {
         assert!(reached.contains(&json!(name)), "{name}: {reached:?}");
     }
     browser.close().await;

@@ -113,7 +113,7 @@ async fn more_workers_get_more_places(backend: Backend) {
     let (one, other) = (clock::new_id(), clock::new_id());
     let alive = async || {
         for (worker, slots) in [(one, 5), (other, 7)] {
-            holders::say(&pipeline.store, worker, "worker of a test", NonZeroU16::new(slots), &[])
+            holders::say(&pipeline.store, worker, "worker of a test", NonZeroU16::new(slots), &[], None)
                 .await
                 .unwrap();
         }
@@ -480,11 +480,11 @@ async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     dispatch::confirm(store, &[chunk], 60.0).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
     let process = clock::new_id();
-    holders::say(store, process, "test", None, &[chunk]).await.unwrap();
+    holders::say(store, process, "test", None, &[chunk], None).await.unwrap();
     assert!(dispatch::silent(store, 60.0).await.unwrap().is_empty());
-    holders::say(store, process, "test", None, &[]).await.unwrap();
+    holders::say(store, process, "test", None, &[], None).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);
-    holders::say(store, process, "test", None, &[chunk]).await.unwrap();
+    holders::say(store, process, "test", None, &[chunk], None).await.unwrap();
     let old = "update chunk_holders set seen_at = now() - interval '10 seconds'";
     sqlx::query(old).execute(store.pool()).await.unwrap();
     assert_eq!(dispatch::silent(store, 60.0).await.unwrap(), [chunk]);

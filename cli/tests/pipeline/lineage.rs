@@ -1,5 +1,6 @@
 //! Families of imports, receipts and histories, from upload to end.
 
+use chrono::TimeDelta;
 use futures_util::StreamExt;
 use muster_domain::id::{ImportId, TenantId, UserId};
 use muster_domain::options::{ImportOptions, Start};
@@ -7,11 +8,12 @@ use muster_domain::outcome::Counts;
 use muster_domain::parse::Format;
 use muster_domain::receipt::{self, OutcomeDigests, Receipt};
 use muster_producer::export::{self, ExportFormat};
+use muster_runtime::clock;
 use muster_store::family::{self, Family};
 use muster_store::history::{self, Cursor, Entry};
 use muster_store::receipts::{self, Found};
 use muster_store::undo::NewUndo;
-use muster_store::{erase, lifecycle, retention, tenants};
+use muster_store::{erase, lifecycle, overview, retention, tenants};
 use serde_json::{Value, json};
 
 use crate::harness::{Backend, Pipeline};
@@ -27,6 +29,38 @@ on_both_queues!(
     the_history_of_an_erased_user_whom_an_import_inserted_is_gone,
     a_history_keeps_its_order_when_a_retry_applies_a_chunk_again,
 );
+
+/// The imports that somebody has to know of, and how many of their failed records are open, once families are counted.
+async fn concerns(pipeline: &Pipeline) -> Vec<(ImportId, u64)> {
+    while family::count_mended(&pipeline.store).await.unwrap() > 0 {}
+    let since = clock::now() - TimeDelta::hours(1);
+    let found = overview::concerning(&pipeline.store, pipeline.tenant, since, 10).await.unwrap();
+    let everywhere = overview::everywhere(&pipeline.store, None, &[], since, 10).await.unwrap();
+    assert_eq!(everywhere.tenants.iter().map(|one| one.concerning).sum::<u64>(), found.all);
+    found.imports.iter().map(|report| (report.id, report.open_failed())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_whose_failed_records_are_corrected_concerns_nobody() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let plain = ImportOptions::default();
+    let first = pipeline.import(&file(), &plain).await.id;
+    assert_eq!(concerns(&pipeline).await, [(first, 5)]);
+    let text = mend(&failed(&pipeline, first, ExportFormat::Csv).await, &[10, 20, 30]);
+    let second = pipeline.import(&text, &plain).await.id;
+    assert_eq!(concerns(&pipeline).await, [(second, 2), (first, 2)], "two are open in between");
+    let text = mend(&failed(&pipeline, second, ExportFormat::Csv).await, &[40, 50]);
+    let third = pipeline.import(&text, &plain).await.id;
+    assert_eq!(concerns(&pipeline).await, [], "all of them are corrected");
+    let since = clock::now() - TimeDelta::hours(1);
+    assert_eq!(overview::mended(&pipeline.store, pipeline.tenant, since).await.unwrap(), 7);
+    // What is undone corrects nothing any more.
+    let undo = taken_back(&mut pipeline, third).await;
+    assert_eq!(concerns(&pipeline).await, [(second, 2), (first, 2)]);
+    taken_back(&mut pipeline, undo).await;
+    assert_eq!(concerns(&pipeline).await, []);
+    pipeline.finish().await;
+}
 
 async fn failed(pipeline: &Pipeline, import: ImportId, format: ExportFormat) -> String {
     let report = pipeline.report(import).await;

@@ -15,10 +15,12 @@ use muster_runtime::clock;
 use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use muster_store::holders::LIVES;
 use muster_store::status::{self, Bounds, StalledImports};
-use muster_store::{dispatch, figures, holders, lifecycle, tenants};
+use muster_store::{dispatch, figures, holders, lifecycle, overview, progress, tenants};
+use muster_worker::{Worker, WorkerOptions};
 
 use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
+use crate::outages;
 use crate::refusals::{deferred, execute};
 
 on_both_queues!(
@@ -127,6 +129,42 @@ async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backen
     until(&pipeline, import, |progress| progress.waits_for.is_none()).await;
     sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
     assert_eq!(pipeline.ended(import).await.counts, Counts { total: 50, inserted: 50, ..Counts::default() });
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
+/// Two statements, each within its limit and both together longer than a step may take: the database seems to say nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_waits_for_a_silent_database_says_so() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
+    let slow = "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1.7); return null; end $$";
+    execute(&pipeline, slow).await;
+    execute(
+        &pipeline,
+        "create trigger slow after insert or update on users for each statement execute function slow()",
+    )
+    .await;
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let dispatcher = pipeline.dispatcher();
+    let options = WorkerOptions { deadline: Duration::from_secs(3), ..outages::options() };
+    let worker = Worker::start(pipeline.store.clone(), pipeline.queue.clone(), options);
+    let waits = until(&pipeline, import, |progress| progress.problem.is_some()).await;
+    let problem = waits.problem.unwrap();
+    assert_eq!(problem.message, "the database did not answer within 3 s");
+    assert!(problem.chunks > 0 && problem.since.is_some(), "{problem:?}");
+    // Before the worker gives up and has it written with the chunk.
+    assert!(listed(&pipeline, import, ChunkFilter::default()).await.iter().all(|chunk| chunk.deferrals == 0));
+    let held = progress::held_up(&pipeline.store, pipeline.tenant, import, 10).await.unwrap();
+    assert!(held.iter().any(|chunk| chunk.problem.as_ref() == Some(&problem.message)), "{held:?}");
+    let stuck = overview::stuck(&pipeline.store, pipeline.tenant, 10).await.unwrap();
+    assert_eq!(stuck.all, 1);
+    let processes = holders::list(&pipeline.store).await.unwrap();
+    assert!(processes.iter().any(|process| process.problem.is_some()), "{processes:?}");
+    execute(&pipeline, "alter table users disable trigger slow").await;
+    let counts = pipeline.ended(import).await.counts;
+    assert_eq!(counts, Counts { total: 20, inserted: 19, updated: 1, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;
@@ -288,8 +326,8 @@ async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
     let source = pipeline.accepted(&people(1), &manual).await;
     let other = tenants::create(store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner().id;
     // A window that is full, and a dispatcher and a worker that live.
-    holders::say(store, clock::new_id(), "dispatcher 1", None, &[]).await.unwrap();
-    holders::say(store, clock::new_id(), "worker 1", None, &[]).await.unwrap();
+    holders::say(store, clock::new_id(), "dispatcher 1", None, &[], None).await.unwrap();
+    holders::say(store, clock::new_id(), "worker 1", None, &[], None).await.unwrap();
     copied(&pipeline, source, pipeline.tenant, 0..150, "1 hour").await;
     copied(&pipeline, source, other, 150..153, "2 hours").await;
     copied(&pipeline, source, pipeline.tenant, 153..154, "1 minute").await;
@@ -354,7 +392,7 @@ async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_says_nothing_for_some_seconds_is_listed_no_more() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    holders::say(&pipeline.store, clock::new_id(), "worker 1", None, &[]).await.unwrap();
+    holders::say(&pipeline.store, clock::new_id(), "worker 1", None, &[], None).await.unwrap();
     assert_eq!(holders::list(&pipeline.store).await.unwrap().len(), 1);
     let later =
         format!("update chunk_holders set seen_at = seen_at - interval '{} seconds'", LIVES.as_secs() + 1);

@@ -40,6 +40,7 @@ mod undo;
 mod users;
 mod webhook_edit;
 mod webhooks;
+mod words;
 
 use axum::Router;
 use axum::extract::Path;

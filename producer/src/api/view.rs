@@ -265,7 +265,7 @@ impl From<Family> for FamilyView {
 
 impl From<Member> for MemberView {
     fn from(member: Member) -> Self {
-        let Member { id, mends, state, filename, records, undone } = member;
+        let Member { id, mends, state, filename, records, undone, .. } = member;
         Self { id: id.get(), mends: mends.map(ImportId::get), state, filename, records, undone }
     }
 }

@@ -13,7 +13,7 @@ use muster_store::dispatch::{self as store, DeadLetterOf};
 use muster_store::holding::BEAT;
 use muster_store::status::{self, Stalled};
 use muster_store::{
-    ErrorKind, Store, StoreError, apply, bulk, events, history, holders, plans, receiving, retention,
+    ErrorKind, Store, StoreError, apply, bulk, events, family, history, holders, plans, receiving, retention,
 };
 use tokio::time::sleep;
 
@@ -38,6 +38,8 @@ const FORGET_KEYS_TURNS: usize = 20;
 const LEFTOVERS_TURNS: usize = 20;
 /// How long one turn of an action on many imports may take.
 const BULK_WITHIN: Duration = Duration::from_secs(600);
+/// How long one turn of counting corrected records may take.
+const COUNT_WITHIN: Duration = Duration::from_secs(600);
 /// How long retention may take.
 const FORGET_WITHIN: Duration = Duration::from_secs(600);
 /// The longest pause after failures, in periods.
@@ -67,6 +69,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "keys of plans", FORGET_KEYS, |run| async move { run.forget_keys().await }),
         part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
         part(run, "bulk actions", BULK, |run| async move { run.do_in_bulk().await }),
+        part(run, "corrected records", SWEEP, |run| async move { run.count_mended().await }),
         part(run, "stalled imports", STALLED, |run| async move { run.tell_stalled().await }),
     ];
     if let Some(retention) = run.options.retention {
@@ -266,6 +269,12 @@ impl Run {
             Store::within(BULK_WITHIN, bulk::go_on(&self.store, &work)).await?;
             self.wake.notify_one();
         }
+        Ok(())
+    }
+
+    /// Notes with the imports what their families corrected of them.
+    async fn count_mended(&self) -> Result<(), SweepError> {
+        Store::within(COUNT_WITHIN, family::count_mended(&self.store)).await?;
         Ok(())
     }
 

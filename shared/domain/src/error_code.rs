@@ -486,7 +486,7 @@ catalogue! {
     /// The value belongs to another user of the tenant.
     IdentityConflict = "identity_conflict" {
         met: Record;
-        advice: "The error's `user_id` names the user who has it. Change one of the two users, or import by the field that distinguishes them (`--identifier`).";
+        advice: "Another user has it: `user_id` in the answers of the API names that user, and a search under Users finds who it is. Change one of the two users, or import by the field that distinguishes them (`--identifier`).";
     }
     /// An address whose name or value the user has already, with another value or under another name.
     AddressTaken = "address_taken" {
@@ -502,8 +502,9 @@ catalogue! {
     /// The database refused the record for a reason that no rule foresaw.
     DatabaseRefused = "database_refused" {
         met: Record;
-        advice: "The message has the SQLSTATE, the database's log the rest. Most often a constraint or trigger \
-                 was added to Muster's tables. Once it is gone, `muster imports retry` applies the record.";
+        advice: "The message has the SQLSTATE. Most often a constraint or trigger was added to Muster's tables: look for it there, since \
+                 the database's words may hold people's values, and so are neither shown nor in the log of the bundled database. P0001 is \
+                 what a function or trigger raises itself. Once it is gone, `muster imports retry` applies the record.";
     }
     /// The chunk could not be applied, and its attempts are spent.
     ChunkDead = "chunk_dead" {

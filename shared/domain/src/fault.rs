@@ -469,6 +469,12 @@ table! {
         UnpublishedInSilence = "unpublished_in_silence",
         /// What there is of imports and chunks is not among the metrics.
         FiguresOfOneProcess = "figures_of_one_process",
+        /// What a family corrected of an import is not noted with it.
+        MendedStayAlarms = "mended_stay_alarms",
+        /// At the console a column that is not known is left out without a word.
+        UnknownLeftOutUnsaid = "unknown_left_out_unsaid",
+        /// A worker that the database leaves waiting says it in its log alone.
+        WaitsInSilence = "waits_in_silence",
         /// A cancelled import stays so.
         CancelledForGood = "cancelled_for_good",
         /// A follower of events continues although its token was revoked.

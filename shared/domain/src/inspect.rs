@@ -315,7 +315,12 @@ impl RecordSink for Look {
                 reading.binding.meanings().map(|(_, field, _)| field).collect();
             let named = |(name, value): (usize, String)| {
                 let field = meanings.get(name)?.clone()?;
-                let value = if is_secret(&field) { REDACTED.to_owned() } else { value };
+                let value = if is_secret(&field) {
+                    REDACTED.to_owned()
+                } else {
+                    // As it is stored, without what a file of failed records has before it for spreadsheets.
+                    reading.binding.unescape(&value).to_owned()
+                };
                 Some((field, value))
             };
             let mut values: Vec<(String, String)> = shown.into_iter().filter_map(named).collect();

@@ -180,7 +180,9 @@ impl Progress {
         }
         let since = [facts.state_since.or(facts.started_at), facts.last_ended].into_iter().flatten().max();
         let waits_for = waits_for(facts, around);
-        let rate = rate(facts);
+        // Where nobody applies anything, what was applied a moment ago foretells nothing.
+        let nobody = matches!(waits_for, Some(WaitsFor::Worker | WaitsFor::Producer | WaitsFor::Tenant));
+        let rate = rate(facts).filter(|_| !nobody);
         let stall_after = TimeDelta::from_std(stall_after).unwrap_or(TimeDelta::MAX);
         let silent = since.is_some_and(|since| facts.now.signed_duration_since(since) >= stall_after);
         Some(Self {
@@ -325,6 +327,8 @@ mod tests {
         assert_eq!((progress.stalled, progress.waits_for), (false, None));
         let young = Facts { now: at(10), sent_since: Some(at(9)), last_ended: Some(at(9)), ..running() };
         assert_eq!(self::progress(&young, AROUND).rate, Some(600.0));
+        let alone = self::progress(&running(), Surroundings { workers: 0, ..AROUND });
+        assert_eq!((alone.rate, alone.ends_at), (None, None), "nobody applies what is to come");
         let nothing = Facts { lately: 0, ..running() };
         assert_eq!(
             (self::progress(&nothing, AROUND).rate, self::progress(&nothing, AROUND).ends_at),

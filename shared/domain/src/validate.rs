@@ -20,7 +20,7 @@ mod value;
 use std::borrow::Cow;
 
 pub use crate::column_name::{clean as clean_column, fold as fold_column, quoted};
-pub use binding::{Binding, Shape};
+pub use binding::{Binding, NOT_KNOWN, OF_FAILED, Shape};
 pub use bounds::bound_of;
 pub(crate) use catalog_refs::last_first;
 pub use person::address_text;

@@ -4,6 +4,8 @@
 //! A door acts through a store that says for whom ([`Store::by`]); the functions of this crate note what was done through it. What a program
 //! does by itself, through a store that is nobody's, is not noted.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
@@ -138,6 +140,53 @@ pub async fn page(
     )
     .fetch_all(store.pool())
     .await?)
+}
+
+/// Of each of these imports of a tenant the last entry of an act, where there is one.
+pub async fn last(
+    store: &Store,
+    tenant: TenantId,
+    imports: &[ImportId],
+    did: Did,
+) -> Result<HashMap<ImportId, AuditEntry>, StoreError> {
+    let ids: Vec<Uuid> = imports.iter().map(|import| import.get()).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = sqlx::query_as!(
+        AuditEntry,
+        r#"select distinct on (audit.subject)
+                  audit.id as "id!", audit.at as "at!", audit.actor as "actor!", tokens.name as "token?",
+                  coalesce(tokens.tenant_id <> audit.tenant_id, false) as "of_other_tenant!",
+                  audit.action as "action!", audit.subject as "subject?", audit.name as "name?", audit.counts as "counts!", audit.filter as "filter?"
+             from audit
+             left join tokens
+                    on tokens.id = case when audit.actor ~ '^token:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then substr(audit.actor, 7)::uuid end
+            where audit.tenant_id = $1 and audit.subject = any($2) and audit.action = $3
+            order by audit.subject, audit.id desc"#,
+        tenant.get(),
+        &ids,
+        did.as_str(),
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(found.into_iter().filter_map(|entry| Some((ImportId::new(entry.subject?), entry))).collect())
+}
+
+/// Who sent an import of a tenant: the name of the token, or what is noted of who it was. `None` where that is not known.
+pub async fn sender(store: &Store, tenant: TenantId, import: ImportId) -> Result<Option<String>, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"select coalesce('token ' || tokens.name, imports.actor) as "who?"
+             from imports
+             left join tokens
+                    on tokens.id = case when imports.actor ~ '^token:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then substr(imports.actor, 7)::uuid end
+            where imports.id = $1 and imports.tenant_id = $2"#,
+        import.get(),
+        tenant.get(),
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(found.flatten())
 }
 
 /// What is to be noted.

@@ -6,6 +6,9 @@
 //! chunks of the descendants, whose number follows that of the corrected records. Memory: one bit for each
 //! record of each import.
 
+mod count;
+
+use chrono::{DateTime, Utc};
 use muster_domain::chunk::decode;
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
@@ -21,6 +24,8 @@ use uuid::Uuid;
 use super::convert::read_sheet;
 use super::convert::wide;
 use super::{Store, StoreError, reports};
+
+pub use count::count as count_mended;
 
 /// Most generations that are followed, and most imports of a family that are looked at.
 const MOST: i32 = 200;
@@ -59,6 +64,12 @@ pub struct Member {
     pub filename: Option<String>,
     /// Its records.
     pub records: u64,
+    /// Those of them that failed, where it has ended.
+    #[serde(default)]
+    pub failed: u64,
+    /// Those of its failed records that others of the family corrected, as last counted.
+    #[serde(default)]
+    pub mended: u64,
     /// Whether it was undone as a whole: then nothing of it counts.
     pub undone: bool,
 }
@@ -96,7 +107,7 @@ pub async fn of(store: &Store, tenant: TenantId, import: ImportId) -> Result<Opt
     let Some(root) = reports::import_in(&mut *reading, tenant, first.member.id).await? else {
         return Ok(None);
     };
-    let mended = mended(&mut reading, tenant, &kin).await?;
+    let mended = mended(&mut reading, tenant, &kin).await?.into_iter().next().unwrap_or_default();
     let mended = still_failed(&mut reading, tenant, root.id, mended).await?;
     let mut own = 0;
     if !first.member.undone {
@@ -118,6 +129,7 @@ pub async fn of(store: &Store, tenant: TenantId, import: ImportId) -> Result<Opt
 struct Kin {
     member: Member,
     options: ImportOptions,
+    state_since: Option<DateTime<Utc>>,
 }
 
 /// The imports of a family, parents before their children. `None` where there is only one.
@@ -144,7 +156,8 @@ async fn kin(
                  join down on child.mends = down.id
                 where child.tenant_id = $2 and down.depth < $3
            )
-           select i.id, down.mends, i.state, i.filename, i.total, i.options
+           select i.id, down.mends, i.state, i.state_since, i.filename, i.total, i.options, i.mended,
+                  coalesce((i.final_counts ->> 'failed')::bigint, 0) as "failed!"
              from down
              join imports as i on i.id = down.id
             where i.tenant_id = $2
@@ -170,9 +183,11 @@ async fn kin(
             state: row.state.parse().map_err(|_| StoreError::corrupt("imports", "state", row.id))?,
             filename: row.filename,
             records: row.total.unsigned_abs(),
+            failed: row.failed.unsigned_abs(),
+            mended: row.mended.unsigned_abs(),
             undone: undone.contains(&row.id),
         };
-        kin.push(Kin { member, options });
+        kin.push(Kin { member, options, state_since: row.state_since });
     }
     Ok(Some(kin))
 }
@@ -249,8 +264,12 @@ impl Bits {
     }
 }
 
-/// The records of the first import that descendants applied.
-async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) -> Result<Bits, StoreError> {
+/// The records of each import that its descendants applied.
+async fn mended(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    kin: &[Kin],
+) -> Result<Vec<Bits>, StoreError> {
     let mut mended: Vec<Bits> = kin.iter().map(|_| Bits::default()).collect();
     // The youngest first, so that its corrections are known when its parent is processed.
     for at in (1..kin.len()).rev() {
@@ -263,7 +282,7 @@ async fn mended(connection: &mut PgConnection, tenant: TenantId, kin: &[Kin]) ->
             applied(connection, tenant, kin, at, counts, &mut mended).await?;
         }
     }
-    Ok(mended.into_iter().next().unwrap_or_default())
+    Ok(mended)
 }
 
 /// Marks the records of earlier imports that this import applied, if that counts, and those that others applied through it.
@@ -382,6 +401,8 @@ mod tests {
             state: ImportState::Completed,
             filename: None,
             records: 3,
+            failed: 0,
+            mended: 0,
             undone,
         };
         let family = Family::new(id, 40_305, 40_296, vec![member(false), member(true), member(false)]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ChunkId;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -19,27 +20,75 @@ pub const LIVES: Duration = Duration::from_secs(3);
 /// With how many slots a worker counts that does not say: the most that it has without a setting.
 pub(crate) const SLOTS_UNSAID: i32 = 8;
 
-/// Says that a process lives, how many chunks it applies at a time if it is a worker, and which chunks it holds.
+/// What a process that lives met with chunks that it holds, and could not write down with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The chunks.
+    pub chunks: Vec<ChunkId>,
+    /// What was met with the one that is in trouble for the longest, without any user's value.
+    pub problem: String,
+    /// Since when that one is.
+    pub since: DateTime<Utc>,
+}
+
+/// Says that a process lives, how many chunks it applies at a time if it is a worker, which chunks it holds, and its trouble with them.
 pub async fn say(
     store: &Store,
     process: Uuid,
     name: &str,
     slots: Option<NonZeroU16>,
     chunks: &[ChunkId],
+    trouble: Option<&Trouble>,
 ) -> Result<(), StoreError> {
+    let troubled: Vec<i64> =
+        trouble.map_or(&[][..], |trouble| &trouble.chunks).iter().map(|chunk| chunk.get()).collect();
     let ids: Vec<i64> = chunks.iter().map(|chunk| chunk.get()).collect();
     sqlx::query!(
-        "insert into chunk_holders (id, name, slots, chunks)
-         values ($1, $2, $3, $4)
-         on conflict (id) do update set seen_at = now(), chunks = excluded.chunks",
+        "insert into chunk_holders (id, name, slots, chunks, troubled, problem, problem_since)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (id) do update
+            set seen_at = now(), chunks = excluded.chunks,
+                troubled = excluded.troubled, problem = excluded.problem, problem_since = excluded.problem_since",
         process,
         name,
         slots.map(|slots| i32::from(slots.get())),
         &ids,
+        &troubled,
+        trouble.map(|trouble| trouble.problem.as_str()),
+        trouble.map(|trouble| trouble.since),
     )
     .execute(store.pool())
     .await?;
     Ok(())
+}
+
+/// The troubles of the processes that live, the oldest first. They belong to no tenant: what is shown of them is looked up by chunk.
+pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<Trouble>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select troubled, problem as "problem!", problem_since as "problem_since!"
+             from chunk_holders
+            where seen_at > now() - make_interval(secs => $1) and problem is not null and problem_since is not null
+            order by problem_since, id"#,
+        LIVES.as_secs_f64(),
+    )
+    .fetch_all(executor)
+    .await?;
+    let troubles = rows.into_iter().map(|row| Trouble {
+        chunks: row.troubled.into_iter().map(ChunkId::new).collect(),
+        problem: row.problem,
+        since: row.problem_since,
+    });
+    Ok(troubles.collect())
+}
+
+/// The chunks of these troubles.
+pub(crate) fn troubled(troubles: &[Trouble]) -> Vec<i64> {
+    troubles.iter().flat_map(|trouble| &trouble.chunks).map(|chunk| chunk.get()).collect()
+}
+
+/// The trouble of a chunk.
+pub(crate) fn trouble_of(troubles: &[Trouble], chunk: i64) -> Option<&Trouble> {
+    troubles.iter().find(|trouble| trouble.chunks.iter().any(|one| one.get() == chunk))
 }
 
 /// Which process that lives holds each of these chunks. A dispatcher and a worker may both hold one for a moment; it is the worker's then.
@@ -104,13 +153,15 @@ pub struct Process {
     pub seen_at: DateTime<Utc>,
     /// How many chunks it holds.
     pub chunks: u64,
+    /// What it met with some of them, if they wait for that.
+    pub problem: Option<String>,
 }
 
 /// The processes that live, by name.
 pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
     let lives = if mutant(Mutant::DeadWorkersListed) { 15.0 } else { LIVES.as_secs_f64() };
     let rows = sqlx::query!(
-        r#"select name, seen_at, cardinality(chunks) as "chunks!"
+        r#"select name, seen_at, cardinality(chunks) as "chunks!", problem
              from chunk_holders
             where seen_at between now() - make_interval(secs => $1) and now() + make_interval(secs => $1)
             order by name"#,
@@ -118,7 +169,11 @@ pub async fn list(store: &Store) -> Result<Vec<Process>, StoreError> {
     )
     .fetch_all(store.pool())
     .await?;
-    let process =
-        |name, seen_at, chunks: i32| Process { name, seen_at, chunks: u64::try_from(chunks).unwrap_or(0) };
-    Ok(rows.into_iter().map(|row| process(row.name, row.seen_at, row.chunks)).collect())
+    let processes = rows.into_iter().map(|row| Process {
+        name: row.name,
+        seen_at: row.seen_at,
+        chunks: u64::try_from(row.chunks).unwrap_or(0),
+        problem: row.problem,
+    });
+    Ok(processes.collect())
 }

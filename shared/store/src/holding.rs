@@ -8,6 +8,8 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::ChunkId;
 use muster_runtime::clock;
 use muster_runtime::supervise::{Progress, Supervised, supervise};
@@ -15,7 +17,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, holders};
+use crate::holders::{self, Trouble};
+use crate::{Store, StoreError};
 
 /// How often a process says what it holds.
 pub const BEAT: Duration = Duration::from_secs(1);
@@ -36,7 +39,16 @@ pub struct Holding {
 
 /// Notes what is held. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Holder(Arc<Mutex<HashMap<ChunkId, usize>>>);
+pub struct Holder(Arc<Mutex<HashMap<ChunkId, Noted>>>);
+
+/// What is noted of a chunk.
+#[derive(Debug, Default)]
+struct Noted {
+    /// How often it is held.
+    times: usize,
+    /// What was met last while it is held, and since when there is trouble.
+    trouble: Option<(String, DateTime<Utc>)>,
+}
 
 /// A chunk that is held until this is dropped.
 #[derive(Debug)]
@@ -107,8 +119,8 @@ impl Teller {
     }
 
     async fn say(&self) -> Result<(), StoreError> {
-        let chunks = self.holder.chunks();
-        holders::say(&self.store, self.process, &self.name, self.slots, &chunks).await
+        let (chunks, trouble) = (self.holder.chunks(), self.holder.trouble());
+        holders::say(&self.store, self.process, &self.name, self.slots, &chunks, trouble.as_ref()).await
     }
 }
 
@@ -123,16 +135,36 @@ fn host() -> String {
 impl Holder {
     /// Notes a chunk as held.
     pub fn hold(&self, chunk: ChunkId) -> Held {
-        *self.lock().entry(chunk).or_default() += 1;
+        self.lock().entry(chunk).or_default().times += 1;
         Held { chunk, holder: self.clone() }
+    }
+
+    /// Notes what is met with a chunk that is held, without any user's value. It is forgotten with the chunk.
+    pub fn meets(&self, chunk: ChunkId, problem: &str) {
+        if mutant(Mutant::WaitsInSilence) {
+            return;
+        }
+        if let Some(noted) = self.lock().get_mut(&chunk) {
+            let since = noted.trouble.take().map_or_else(clock::now, |(_, since)| since);
+            noted.trouble = Some((problem.to_owned(), since));
+        }
     }
 
     fn chunks(&self) -> Vec<ChunkId> {
         self.lock().keys().copied().collect()
     }
 
+    /// The chunks that are in trouble, if any are, and what is met with the one that is for the longest.
+    fn trouble(&self) -> Option<Trouble> {
+        let held = self.lock();
+        let troubled = || held.iter().filter_map(|(chunk, noted)| Some((*chunk, noted.trouble.as_ref()?)));
+        let (_, (problem, since)) = troubled().min_by_key(|(chunk, (_, since))| (*since, *chunk))?;
+        let chunks = troubled().map(|(chunk, _)| chunk).collect();
+        Some(Trouble { chunks, problem: problem.clone(), since: *since })
+    }
+
     // Nothing can panic while the lock is held.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChunkId, usize>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChunkId, Noted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,9 +179,9 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut held = self.holder.lock();
-        if let Some(times) = held.get_mut(&self.chunk) {
-            *times -= 1;
-            if *times == 0 {
+        if let Some(noted) = held.get_mut(&self.chunk) {
+            noted.times -= 1;
+            if noted.times == 0 {
                 held.remove(&self.chunk);
             }
         }
@@ -168,5 +200,21 @@ mod tests {
         assert_eq!(holder.chunks(), [ChunkId::new(1)]);
         drop(second);
         assert!(holder.chunks().is_empty());
+    }
+
+    #[test]
+    fn trouble_is_known_as_long_as_its_chunk_is_held() {
+        let holder = Holder::default();
+        holder.meets(ChunkId::new(1), "nobody holds it");
+        let (first, _second) = (holder.hold(ChunkId::new(1)), holder.hold(ChunkId::new(2)));
+        assert_eq!(holder.trouble(), None);
+        holder.meets(ChunkId::new(1), "silence");
+        let since = holder.trouble().unwrap().since;
+        holder.meets(ChunkId::new(1), "still silence");
+        let trouble = holder.trouble().unwrap();
+        assert_eq!((trouble.chunks, trouble.since), (vec![ChunkId::new(1)], since));
+        assert_eq!(trouble.problem, "still silence");
+        drop(first);
+        assert_eq!(holder.trouble(), None);
     }
 }

@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::reports::{self, ImportReport};
-use super::{Store, StoreError, tenants};
+use super::{Store, StoreError, holders, tenants};
 
 /// How much is under way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct UnderWay {
     pub imports: u64,
     /// Their records that have no outcome yet.
     pub pending: u64,
-    /// Their chunks that are with the workers.
+    /// The chunks that are with the workers: theirs, and those of paused imports, which are still applied.
     pub dispatched: u64,
     /// Their chunks that wait to be sent.
     pub waiting: u64,
@@ -28,9 +28,11 @@ pub struct UnderWay {
 /// How much of a tenant is under way.
 pub async fn under_way(store: &Store, tenant: TenantId) -> Result<UnderWay, StoreError> {
     let row = sqlx::query!(
-        r#"select count(*) as "imports!", coalesce(sum(open.pending), 0)::bigint as "pending!",
-                  coalesce(sum(open.dispatched), 0)::bigint as "dispatched!", coalesce(sum(open.waiting), 0)::bigint as "waiting!",
-                  coalesce(sum(open.lanes), 0)::bigint as "lanes!"
+        r#"select count(*) filter (where imports.state <> 'paused') as "imports!",
+                  coalesce(sum(open.pending) filter (where imports.state <> 'paused'), 0)::bigint as "pending!",
+                  coalesce(sum(open.dispatched), 0)::bigint as "dispatched!",
+                  coalesce(sum(open.waiting) filter (where imports.state <> 'paused'), 0)::bigint as "waiting!",
+                  coalesce(sum(open.lanes) filter (where imports.state <> 'paused'), 0)::bigint as "lanes!"
              from imports
             cross join lateral (
                   select sum(pending) as pending, count(*) filter (where state = 'dispatched') as dispatched,
@@ -38,7 +40,7 @@ pub async fn under_way(store: &Store, tenant: TenantId) -> Result<UnderWay, Stor
                          count(distinct lane) - count(distinct lane) filter (where state = 'dispatched') as lanes
                     from chunks
                    where chunks.import_id = imports.id and state in ('staged', 'dispatched', 'retryable')) as open
-            where tenant_id = $1 and imports.state in ('planning', 'running')"#,
+            where tenant_id = $1 and imports.state in ('planning', 'running', 'paused')"#,
         tenant.get(),
     )
     .fetch_one(&mut *store.reading(tenant).await?)
@@ -61,7 +63,8 @@ pub struct Concerning {
     pub all: u64,
 }
 
-/// Imports that wait for somebody, that have dead or retryable chunks, or that ended with failures or without effect since a moment.
+/// Imports that wait for somebody, that have dead or retryable chunks, or that ended since a moment without effect, or with failures that no
+/// import of their family corrected.
 pub async fn concerning(
     store: &Store,
     tenant: TenantId,
@@ -73,7 +76,7 @@ pub async fn concerning(
         OneOf,
         r#"select id, count(*) over () as "all!"
              from (select id, state, created_at, completed_at,
-                          coalesce((final_counts ->> 'failed')::bigint, 0) > 0 as failed,
+                          coalesce((final_counts ->> 'failed')::bigint, 0) > mended as failed,
                           case when completed_at is null
                                then exists (select from chunks where import_id = imports.id and chunks.state = 'dead')
                                else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
@@ -95,8 +98,22 @@ pub async fn concerning(
     read(&mut reading, tenant, &rows).await
 }
 
-/// Imports with dead chunks, and those that are planned, run or are paused and have chunks that wait to be tried again; newest first.
+/// Failed records of the tenant's imports that ended since a moment, and that imports of their family corrected.
+pub async fn mended(store: &Store, tenant: TenantId, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    let mended = sqlx::query_scalar!(
+        r#"select coalesce(sum(mended), 0)::bigint as "mended!" from imports where tenant_id = $1 and completed_at > $2"#,
+        tenant.get(),
+        since,
+    )
+    .fetch_one(&mut *store.reading(tenant).await?)
+    .await?;
+    Ok(mended.unsigned_abs())
+}
+
+/// Imports with dead chunks, and those that are planned, run or are paused and have chunks that wait to be tried again or for a database
+/// that does not answer; newest first.
 pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concerning, StoreError> {
+    let troubled = holders::troubled(&holders::troubles(store.pool()).await?);
     let mut reading = store.reading(tenant).await?;
     let rows = sqlx::query_as!(
         OneOf,
@@ -105,13 +122,15 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
             where tenant_id = $1
               and case when completed_at is null
                        then imports.state in ('planning', 'planned', 'running', 'paused')
-                            and exists (select from chunks where import_id = imports.id and chunks.state in ('dead', 'retryable'))
+                            and (exists (select from chunks where import_id = imports.id and chunks.state in ('dead', 'retryable'))
+                                 or id in (select import_id from chunks where chunks.id = any($3) and chunks.state = 'dispatched'))
                        else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                   end
             order by id desc
             limit $2"#,
         tenant.get(),
         limit,
+        &troubled,
     )
     .fetch_all(&mut *reading)
     .await?;
@@ -180,7 +199,7 @@ pub async fn everywhere(
                          count(*) filter (where urgent) as urgent
                     from (select tenant_id, state, retryable, failed, pending, dead or state in ('refused', 'aborted') as urgent
                             from (select imports.tenant_id, imports.state, open.pending, coalesce(open.retryable, false) as retryable,
-                                         coalesce((final_counts ->> 'failed')::bigint, 0) > 0 as failed,
+                                         coalesce((final_counts ->> 'failed')::bigint, 0) > mended as failed,
                                          case when completed_at is null
                                               then exists (select from chunks where import_id = imports.id and chunks.state = 'dead')
                                               else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0

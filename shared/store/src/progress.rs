@@ -6,7 +6,7 @@ use muster_domain::import::ChunkState;
 
 use super::convert::number;
 use super::reports::ChunkCounts;
-use super::{Store, StoreError};
+use super::{Store, StoreError, holders};
 
 /// Records that got their outcome within one stretch of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,31 +186,36 @@ pub async fn held_up(
     import: ImportId,
     limit: i64,
 ) -> Result<Vec<HeldUp>, StoreError> {
+    let troubles = holders::troubles(store.pool()).await?;
     let rows = sqlx::query!(
         "select id, lane, state, first_record, last_record, records, attempts, deferrals, problem, due_at
            from chunks
           where import_id = $1 and tenant_id = $2
-            and (state in ('retryable', 'dead') or state in ('staged', 'dispatched') and problem is not null)
+            and (state in ('retryable', 'dead') or state in ('staged', 'dispatched') and problem is not null
+                 or state = 'dispatched' and id = any($4))
           order by state = 'dead' desc, due_at, id
           limit $3",
         import.get(),
         tenant.get(),
         limit,
+        &holders::troubled(&troubles),
     )
     .fetch_all(&mut *store.reading(tenant).await?)
     .await?;
     rows.into_iter()
         .map(|row| {
+            let state = row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))?;
+            let met = holders::trouble_of(&troubles, row.id).filter(|_| state == ChunkState::Dispatched);
             Ok(HeldUp {
                 id: ChunkId::new(row.id),
                 lane: number(row.lane, ("chunks", "lane"), row.id)?,
-                state: row.state.parse().map_err(|_| StoreError::corrupt("chunks", "state", row.id))?,
+                state,
                 first_record: row.first_record.unsigned_abs(),
                 last_record: row.last_record.unsigned_abs(),
                 records: row.records.unsigned_abs().into(),
                 attempts: row.attempts.unsigned_abs().into(),
                 deferrals: row.deferrals.unsigned_abs().into(),
-                problem: row.problem,
+                problem: met.map(|met| met.problem.clone()).or(row.problem),
                 due_at: row.due_at,
             })
         })

@@ -60,6 +60,8 @@ pub struct ImportReport {
     pub bytes: u64,
     /// Outcomes so far; they add up.
     pub counts: Counts,
+    /// Of the failed records, those that imports of its family corrected, as last counted.
+    pub mended: u64,
     /// Chunks by state.
     pub chunks: ChunkCounts,
     /// The import whose failed records it brought again.
@@ -101,6 +103,11 @@ pub async fn import_in(
 }
 
 impl ImportReport {
+    /// The failed records that no import of its family has corrected.
+    pub fn open_failed(&self) -> u64 {
+        self.counts.failed.saturating_sub(self.mended)
+    }
+
     /// What a list shows for an import that a newer program wrote.
     pub fn problem(&self) -> Option<String> {
         let newer = self.newer.as_ref()?;
@@ -326,7 +333,7 @@ async fn select(
     let rows = sqlx::query_as!(
         ImportRow,
         r#"select i.id, i.number, i.tenant_id, i.state, i.filename, i.encoding, i.reading ->> 'delimiter' as delimiter,
-                  i.options, i.columns, i.bytes, i.mends, i.error, i.final_counts, i.final_chunks, i.created_at, i.received_at, i.started_at, i.completed_at,
+                  i.options, i.columns, i.bytes, i.mends, i.mended, i.error, i.final_counts, i.final_chunks, i.created_at, i.received_at, i.started_at, i.completed_at,
                   c.total as "total!", c.pending as "pending!", c.inserted as "inserted!",
                   c.updated as "updated!", c.skipped as "skipped!", c.failed as "failed!",
                   c.staged as "staged!", c.dispatched as "dispatched!", c.retryable as "retryable!",
@@ -389,6 +396,7 @@ struct ImportRow {
     columns: Option<Value>,
     bytes: i64,
     mends: Option<Uuid>,
+    mended: i64,
     error: Option<Value>,
     final_counts: Option<Value>,
     final_chunks: Option<Value>,
@@ -475,6 +483,7 @@ impl TryFrom<ImportRow> for ImportReport {
             },
             bytes: number(row.bytes, ("imports", "bytes"), id)?,
             counts,
+            mended: row.mended.unsigned_abs().min(counts.failed),
             chunks,
             mends: row.mends.map(ImportId::new),
             error: row.error.map(serde_json::from_value).transpose().map_err(|_| wrong("error"))?,

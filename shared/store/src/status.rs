@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::convert::number;
-use super::holders::{LIVES, SLOTS_UNSAID};
+use super::holders::{self, LIVES, SLOTS_UNSAID, Trouble};
 use super::{Store, StoreError};
 
 /// What the program's settings say of dispatching.
@@ -40,9 +40,11 @@ pub async fn of(
         return Ok(HashMap::new());
     }
     let ids: Vec<Uuid> = imports.iter().map(|import| import.get()).collect();
+    // A worker that waits for the database says so by itself: the rows of its chunks may be locked.
+    let troubles = holders::troubles(store.pool()).await?;
     let facts = {
         let mut reading = store.reading(tenant).await?;
-        facts(&mut reading, Some(tenant), Some(&ids), None).await?
+        facts(&mut reading, Some(tenant), Some(&ids), None, &troubles).await?
     };
     let around = surroundings(store.pool(), bounds).await?;
     let progress = facts
@@ -87,7 +89,8 @@ pub const TOLD: usize = 100;
 /// The stalled imports of all tenants. Those of disabled tenants are to wait.
 pub async fn stalled(store: &Store, bounds: &Bounds) -> Result<StalledImports, StoreError> {
     let mut connection = store.pool().acquire().await?;
-    let facts = facts(&mut connection, None, None, Some(bounds.stall_after)).await?;
+    let troubles = holders::troubles(&mut *connection).await?;
+    let facts = facts(&mut connection, None, None, Some(bounds.stall_after), &troubles).await?;
     drop(connection);
     if facts.is_empty() {
         return Ok(StalledImports::default());
@@ -155,6 +158,7 @@ struct Row {
     troubled: i64,
     attempts: Option<i32>,
     next_try_at: Option<DateTime<Utc>>,
+    met: Option<Vec<i64>>,
 }
 
 /// The facts of imports that have not ended: of one tenant, of these imports, and of those that run without progress for so long and
@@ -164,9 +168,11 @@ async fn facts(
     tenant: Option<TenantId>,
     imports: Option<&[Uuid]>,
     silent_for: Option<Duration>,
+    troubles: &[Trouble],
 ) -> Result<Vec<(ImportId, TenantId, Facts)>, StoreError> {
     let silent_for = silent_for.map(|limit| i32::try_from(limit.as_millis()).unwrap_or(i32::MAX));
-    rows(connection, tenant, imports, silent_for).await?.into_iter().map(facts_of).collect()
+    let rows = rows(connection, tenant, imports, silent_for, &holders::troubled(troubles)).await?;
+    rows.into_iter().map(|row| facts_of(row, troubles)).collect()
 }
 
 async fn rows(
@@ -174,21 +180,20 @@ async fn rows(
     tenant: Option<TenantId>,
     imports: Option<&[Uuid]>,
     silent_for: Option<i32>,
+    troubled: &[i64],
 ) -> Result<Vec<Row>, StoreError> {
     let most = (silent_for.is_some() && mutant(Mutant::StalledBehindOthers)).then_some(100_i64);
     Ok(sqlx::query_as!(
         Row,
         r#"select i.id, i.tenant_id, i.state, i.state_since, i.started_at, now() as "now!",
                   t.disabled_at is not null as "disabled!",
-                  c.pending as "pending!", c.open as "open!", c.places as "places!", c.sent_since, c.last_ended,
-                  c.lately as "lately!", c.problem, c.problem_at, c.problem_since, c.troubled as "troubled!",
-                  c.attempts, c.next_try_at,
+                  c.pending as "pending!", c.open as "open!", c.places as "places!", c.sent_since, c.last_ended, c.lately as "lately!",
+                  c.problem, c.problem_at, c.problem_since, c.troubled as "troubled!", c.attempts, c.next_try_at, c.met,
                   (select count(*) from chunks o
                     where o.tenant_id = i.tenant_id and o.state = 'dispatched' and o.leased_until > now()) as "tenant_places!",
                   (select count(*) from imports o
                     where o.tenant_id = i.tenant_id and o.state in ('planning', 'running') and o.id < i.id) as "ahead!"
-             from imports i
-             join tenants t on t.id = i.tenant_id
+             from imports i join tenants t on t.id = i.tenant_id
             cross join lateral (
                   -- What was applied before a pause or before a retry says nothing of how fast it goes now.
                   select greatest(now() - interval '60 s', i.state_since, i.started_at) as at) as began
@@ -199,15 +204,15 @@ async fn rows(
                          min(k.sent_at) filter (where k.state = 'dispatched') as sent_since,
                          greatest(max(k.applied_at), max(k.problem_at) filter (where k.state = 'dead')) as last_ended,
                          -- A chunk that a retry opened again has records that had their outcome long before.
-                         coalesce(sum(k.records) filter (where k.reopened = 0 and k.applied_at > began.at
-                                                            or $4 and k.applied_at > now() - interval '60 s'), 0) as lately,
+                         coalesce(sum(k.records) filter (where k.reopened = 0 and k.applied_at > began.at or $4 and k.applied_at > now() - interval '60 s'), 0) as lately,
                          count(*) filter (where k.open and k.problem is not null) as troubled,
                          (array_agg(k.problem order by k.problem_at desc nulls last, k.id)
                                  filter (where k.open and k.problem is not null))[1] as problem,
                          max(k.problem_at)    filter (where k.open and k.problem is not null) as problem_at,
                          min(k.problem_since) filter (where k.open and k.problem is not null) as problem_since,
                          max(k.attempts + cardinality(k.begun)) filter (where k.open and k.problem is not null) as attempts,
-                         min(k.due_at) filter (where k.state = 'retryable') as next_try_at
+                         min(k.due_at) filter (where k.state = 'retryable') as next_try_at,
+                         array_agg(k.id) filter (where k.state = 'dispatched' and k.id = any($6)) as met
                     from (select *, state in ('staged', 'dispatched', 'retryable') as open
                             from chunks
                            where chunks.import_id = i.id) as k) as c
@@ -225,21 +230,33 @@ async fn rows(
         silent_for,
         mutant(Mutant::RateAcrossPauses),
         most,
+        troubled,
     )
     .fetch_all(connection)
     .await?)
 }
 
-fn facts_of(row: Row) -> Result<(ImportId, TenantId, Facts), StoreError> {
+fn facts_of(row: Row, troubles: &[Trouble]) -> Result<(ImportId, TenantId, Facts), StoreError> {
     let attempts = number(row.attempts.unwrap_or(0), ("chunks", "attempts"), row.id)?;
-    let problem = row.problem.map(|message| Problem {
+    let ids = row.met.unwrap_or_default();
+    let met =
+        ids.iter().filter_map(|chunk| holders::trouble_of(troubles, *chunk)).min_by_key(|met| met.since);
+    let met = met.map(|met| Problem {
+        message: met.problem.clone(),
+        at: Some(row.now),
+        since: Some(row.problem_since.map_or(met.since, |since| since.min(met.since))),
+        chunks: ids.len() as u64,
+        attempts,
+        next_try_at: row.next_try_at,
+    });
+    let problem = met.or(row.problem.map(|message| Problem {
         message,
         at: row.problem_at,
         since: row.problem_since,
         chunks: wide(row.troubled),
         attempts,
         next_try_at: row.next_try_at,
-    });
+    }));
     let facts = Facts {
         now: row.now,
         state: row.state.parse().map_err(|_| StoreError::corrupt("imports", "state", row.id))?,

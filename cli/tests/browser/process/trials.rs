@@ -73,6 +73,8 @@ async fn why_37_records_failed_is_found_out_and_their_file_is_mended_from_the_co
     browser.open(&format!("{}/console/imports/{import}", rig.url)).await;
     browser.until_says("september-mended.csv").await;
     browser.until_says("370 records: 370 applied over 2 imports, 0 open").await;
+    browser.open(&format!("{}/console", rig.url)).await;
+    browser.until_says("Nothing needs attention.").await;
     nothing_wrong(&browser, &rig, "the import").await;
     browser.close().await;
     rig.stop().await;

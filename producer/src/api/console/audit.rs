@@ -63,16 +63,19 @@ fn row(entry: &AuditEntry, with_subject: bool) -> Markup {
     html! {
         tr {
             th scope="row" { (moment(entry.at)) }
-            td data-name="Who" {
-                @match &entry.token { Some(name) => { "token " (name) } None => { (entry.actor) } }
-                @if entry.of_other_tenant { ", an operator’s" }
-            }
+            td data-name="Who" { (who(entry)) }
             td data-name="What" { code { (entry.action) } }
             @if with_subject { td data-name="To what" { (subject(entry)) } }
             td data-name="How many" { (pairs(Some(&entry.counts))) }
             td data-name="Which" { (pairs(entry.filter.as_ref())) }
         }
     }
+}
+
+/// Who did it.
+pub(super) fn who(entry: &AuditEntry) -> String {
+    let who = entry.token.as_ref().map_or(entry.actor.clone(), |name| format!("token {name}"));
+    if entry.of_other_tenant { format!("{who}, an operator’s") } else { who }
 }
 
 /// What it was done to, as a link where it has a page.

@@ -7,6 +7,7 @@ use muster_domain::fault::{Mutant, mutant};
 use muster_domain::request::{Answer, ImportOption, OPTIONS, Question, Section};
 
 use super::session::field;
+use super::words;
 
 /// For what a form is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,21 +35,29 @@ impl Form {
 pub(super) fn view(form: Form, chosen: &[(String, String)]) -> Markup {
     let chooses = |section| form.asks(section).any(|(option, _)| field(chosen, option.name).is_some());
     html! {
-        div.options { @for (option, question) in form.asks(Section::First) { (one(form, option.name, &question, chosen)) } }
+        div.options { @for (option, question) in form.asks(Section::First) { (one(form, option, &question, chosen)) } }
         @if !mutant(Mutant::FormOfFewOptions) {
             @for (title, section) in [("How the file is read", Section::File), ("What its records do", Section::Records)] {
                 details.further open[chooses(section)] {
                     summary { (title) }
-                    div.options { @for (option, question) in form.asks(section) { (one(form, option.name, &question, chosen)) } }
+                    div.options { @for (option, question) in form.asks(section) { (one(form, option, &question, chosen)) } }
                 }
             }
         }
     }
 }
 
-fn one(form: Form, name: &str, question: &Question, chosen: &[(String, String)]) -> Markup {
+fn one(form: Form, option: &ImportOption, question: &Question, chosen: &[(String, String)]) -> Markup {
+    let name = option.name;
     let Question { label, hint, answer, .. } = question;
-    let usual = if form == Form::Import { "as usual, or as the profile says" } else { "as usual" };
+    let usual =
+        words::usual(option, answer).map_or("not chosen".to_owned(), |usual| format!("as usual: {usual}"));
+    // The page of a new import sends it itself where no profile is chosen.
+    let usual = match name {
+        "unknown_columns" if form == Form::Import => "as usual: is left out, with a warning".to_owned(),
+        _ => usual,
+    };
+    let usual = if form == Form::Import { format!("{usual}; or as the profile says") } else { usual };
     let value = field(chosen, name);
     let hint_id = (!hint.is_empty()).then(|| format!("{name}-hint"));
     html! {

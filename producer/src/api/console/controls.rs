@@ -12,6 +12,7 @@ use muster_store::problems::Cause;
 use muster_store::reports::ImportReport;
 
 use super::error::ConsoleError;
+use super::formatting::number;
 use super::imports::address;
 use super::page::secret;
 use super::session::{Filled, Visit};
@@ -65,7 +66,7 @@ impl Control {
     pub(super) fn done(self) -> &'static str {
         match self {
             Self::Proceed => "The import was started.",
-            Self::Pause => "The import is paused. Chunks that are with the workers are still applied.",
+            Self::Pause => "The import is paused.",
             Self::Resume => "The import goes on.",
             Self::Retry => "What failed was driven once more; what was applied stays as it is.",
             Self::Replan => "The plan is made anew, as things are now.",
@@ -99,7 +100,7 @@ impl Control {
 
     /// Whether it makes sense now.
     fn fits(self, report: &ImportReport) -> bool {
-        let failed = report.counts.failed > 0 || report.chunks.dead > 0;
+        let failed = report.open_failed() > 0 || report.chunks.dead > 0;
         match self {
             Self::Proceed => matches!(report.state, ImportState::Received | ImportState::Planned),
             Self::Pause => report.state == ImportState::Running,
@@ -170,6 +171,9 @@ pub(super) fn view(report: &ImportReport, visit: &Visit) -> Markup {
                         }
                     }
                 }
+                @if Control::Retry.fits(report) && report.mended > 0 {
+                    p.hint { "A retry drives all " (number(report.counts.failed)) " once more as they are, also the " (number(report.mended)) " that other imports corrected." }
+                }
                 @if can_be_undone(report) { a.button href={ (address(report.id)) "/undo" } { "Undo…" } }
                 @if Control::Cancel.fits(report) {
                     details.confirm {
@@ -231,6 +235,9 @@ mod tests {
         assert!(fitting(ImportState::Completed, 0).is_empty());
         assert_eq!(fitting(ImportState::Completed, 2), [Control::Retry]);
         assert_eq!(fitting(ImportState::Cancelled, 2), [Control::Resume]);
+        let counts = Counts { total: 2, failed: 2, ..Counts::default() };
+        let retry = |mended| Control::Retry.fits(&ImportReport { counts, mended, ..report() });
+        assert!(retry(1) && !retry(2), "what other imports corrected needs no retry");
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn moment(at: DateTime<Utc>) -> Markup {
 pub(super) fn ago(now: DateTime<Utc>, at: DateTime<Utc>) -> Markup {
     html! {
         time datetime=(at.format("%Y-%m-%dT%H:%M:%SZ")) title=(at.format("%-d %b %Y, %H:%M:%S UTC")) {
-            (span(now - at)) " ago"
+            @if now - at < TimeDelta::seconds(1) { "just now" } @else { (span(now - at)) " ago" }
         }
     }
 }

@@ -9,10 +9,13 @@ use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Outcome;
-use muster_domain::progress::Progress;
+use muster_domain::progress::{Progress, WaitsFor};
+use muster_domain::record::FieldNames;
+use muster_domain::rules::Rules;
 use muster_domain::token::Scope;
+use muster_domain::validate::{Binding, NOT_KNOWN};
 use muster_runtime::clock;
-use muster_store::audit::{self, AuditEntry};
+use muster_store::audit::{self, AuditEntry, Did};
 use muster_store::family::{self, Family};
 use muster_store::problems::Problems;
 use muster_store::progress::{self, HeldUp, LaneCell};
@@ -28,7 +31,7 @@ use super::imports::{address, name};
 use super::page::{Page, Section, capital, sentence};
 use super::problems::Viewer;
 use super::session::{Visit, field, query};
-use super::{attention, controls, plan, problems, records as listed};
+use super::{attention, controls, plan, problems, records as listed, words};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::plans::PlanView;
@@ -41,6 +44,8 @@ const HELD_UP: i64 = 10;
 const FAILED: usize = 8;
 /// Most entries of the audit that are shown.
 const AUDITED: i64 = 20;
+/// Most columns that are named.
+const MOST_COLUMNS: usize = 100;
 /// Bars in the picture of the import's time.
 const BARS: i64 = 60;
 
@@ -59,8 +64,9 @@ struct Import {
     family: Option<Family>,
     /// The imports that undo it.
     undos: Vec<(ImportId, ImportState)>,
-    /// The last things that somebody did to it; for operators alone.
+    /// The last things that somebody did to it, and who sent it.
     audit: Vec<AuditEntry>,
+    sender: Option<String>,
 }
 
 /// Shows the page.
@@ -74,11 +80,10 @@ pub(super) async fn show(
     let import: ImportId = id.parse().map_err(|_| ApiError::NotFound)?;
     let now = clock::now();
     let import = Box::pin(read(&state.0.store, tenant, import, &state.0.bounds, now)).await?;
-    let audit = match visit.may(Scope::Ops) {
-        Ok(_) => audit::page(&state.0.store, tenant, None, Some(import.report.id.get()), AUDITED).await?,
-        Err(_) => Vec::new(),
-    };
-    let import = Import { audit, ..import };
+    // Not the audit of the tenant, which is for operators: who works on an import has to know who paused it.
+    let audit = audit::page(&state.0.store, tenant, None, Some(import.report.id.get()), AUDITED).await?;
+    let sender = audit::sender(&state.0.store, tenant, import.report.id).await?;
+    let import = Import { audit, sender, ..import };
     let page = Page {
         section: Section::Imports,
         title: name(&import.report),
@@ -142,6 +147,7 @@ async fn read(
         family,
         undos,
         audit: Vec::new(),
+        sender: None,
         report,
     })
 }
@@ -159,6 +165,15 @@ async fn timeline(
     Ok((!settled.is_empty()).then(|| Timeline::new(&settled, from, to, seconds)))
 }
 
+/// What it waits for: what somebody does here is called as its button.
+fn waits(what: WaitsFor) -> String {
+    match what {
+        WaitsFor::Proceed => "waits to be started".to_owned(),
+        WaitsFor::Resume => "waits to be resumed".to_owned(),
+        other => format!("waits for {other}"),
+    }
+}
+
 /// The rate, the expected end and the position of an import among others, as far as they are known.
 fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
     let rate = progress.rate.map(|rate| format!("{rate:.0} records a second"));
@@ -168,9 +183,12 @@ fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
         .then(|| format!("behind {} of this tenant", count(progress.ahead, "import", "imports")));
     let window = &progress.window;
     let places = (window.import > 0).then(|| {
-        format!("{} of {} places in the window, {} taken in all", window.import, window.size, window.used)
+        format!(
+            "{} of {} places in the window, {} taken by all imports",
+            window.import, window.size, window.used
+        )
     });
-    let waits = progress.waits_for.map(|waits| format!("waits for {waits}"));
+    let waits = progress.waits_for.map(waits);
     [rate, end, waits, ahead, places].into_iter().flatten().collect()
 }
 
@@ -198,7 +216,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         @for (undo, state) in &import.undos { p.facts { "Undone by " a href=(address(*undo)) { "this import" } " (" (state) ")." } }
         @if let Some((done, text)) = note { p.note.wrong[!done] role="status" { (text) } }
         @if let Some(error) = &report.error {
-            p.note.wrong { (sentence(&error.to_string())) " " (error.code.advice()) }
+            p.note.wrong { (words::told(&sentence(&error.to_string()))) " " (words::told(error.code.advice())) }
         }
         (state_text(import, now))
         (how_far(import, now))
@@ -209,7 +227,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
                 a href={ (address(report.id)) "/receipt" } download { "Signed receipt" }
             }
         }
-        @if let Some(kin) = &import.family { (super::family::view(kin, report.id)) }
+        @if let Some(kin) = &import.family { (super::family::view(kin, report.id, viewer.file)) }
         @if !import.problems.problems.is_empty() || !import.problems.warnings.is_empty() {
             section aria-labelledby="problems" {
                 h2 #problems { "Problems" }
@@ -225,7 +243,7 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
         @if !import.audit.is_empty() {
             section aria-labelledby="audit" { h2 #audit { "What was done to it" } (super::audit::table(&import.audit, false)) }
         }
-        section aria-labelledby="about" { h2 #about { "About this import" } (about(report)) }
+        section aria-labelledby="about" { h2 #about { "About this import" } (about(report, import.sender.as_deref())) }
     }
 }
 
@@ -233,12 +251,17 @@ fn view(import: &Import, visit: &Visit, note: Option<(bool, &str)>, now: DateTim
 fn state_text(import: &Import, now: DateTime<Utc>) -> Markup {
     let anyway =
         matches!(import.report.state, ImportState::Completed | ImportState::Refused | ImportState::Aborted);
-    let items =
-        if anyway { Vec::new() } else { attention::of(&import.report, import.progress.as_ref(), now) };
+    let paused = import.audit.iter().find(|entry| entry.action == Did::ImportPause.as_str());
+    let items = if anyway {
+        Vec::new()
+    } else {
+        attention::of(&import.report, import.progress.as_ref(), paused, now)
+    };
     html! {
         @for item in items {
             p.note.wrong[item.weight == attention::Weight::Bad].wait[item.weight == attention::Weight::Wait] {
-                strong { (capital(&item.what)) @if let Some(when) = item.when { " " (when.view(now)) } "." } " " (item.todo)
+                strong { (capital(&item.what)) @if let Some(when) = item.when { " " (when.view(now)) } "." } " " (words::told(&item.todo))
+                @if let Some(command) = item.command { " " code { (command) } }
             }
         }
     }
@@ -319,7 +342,7 @@ pub(super) fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
     html! {
         p {
             strong { "Chunk " (chunk.id) } " of lane " (chunk.lane + 1) " is " (chunk.state) ": "
-            @match &chunk.problem { Some(problem) => { (sentence(problem)) } None => { "no reason is known." } }
+            @match &chunk.problem { Some(problem) => { (attention::problem_view(problem)) } None => { "no reason is known." } }
         }
         p.hint {
             (count(chunk.records, "record", "records")) ", from " (number(chunk.first_record)) " to " (number(chunk.last_record))
@@ -332,11 +355,12 @@ pub(super) fn held_up(chunk: &HeldUp, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn about(report: &ImportReport) -> Markup {
+fn about(report: &ImportReport, sender: Option<&str>) -> Markup {
     html! {
         dl.about {
             dt { "Id" } dd { code { (report.id) } }
             dt { "Number" } dd { (report.number) }
+            @if let Some(sender) = sender { dt { "Sent by" } dd { (sender) } }
             @for (name, at) in [
                 ("Begun", Some(report.created_at)), ("Received", report.received_at),
                 ("Started", report.started_at), ("Ended", report.completed_at),
@@ -346,11 +370,26 @@ fn about(report: &ImportReport) -> Markup {
             @if let Some(encoding) = &report.encoding { dt { "Text was in" } dd { (encoding.as_str()) } }
             @for (name, value) in chosen(&report.options) { dt { code { (name) } } dd { (value) } }
             @if !report.columns.is_empty() {
+                @let left = left_out(report);
                 dt { "Columns" }
-                dd { @for (at, column) in report.columns.iter().take(100).enumerate() { @if at > 0 { ", " } code { (column) } } }
+                dd { @for (at, column) in report.columns.iter().take(MOST_COLUMNS).enumerate() { @if at > 0 { ", " } code { (column) } } }
+                @if !left.is_empty() {
+                    dt { "Left out" }
+                    dd { @for (at, column) in left.iter().take(MOST_COLUMNS).enumerate() { @if at > 0 { ", " } code { (column) } } }
+                }
             }
         }
     }
+}
+
+/// The columns that are not known, and of which nothing is imported.
+fn left_out(report: &ImportReport) -> Vec<String> {
+    let rules = Rules::new(report.options.clone());
+    let names = FieldNames::from_header(&report.columns);
+    let mut binding = Binding::new(&rules);
+    binding.extend(&names);
+    let unknown = binding.meanings().filter(|(_, field, by)| field.is_none() && by.as_str() == NOT_KNOWN);
+    unknown.map(|(name, ..)| name.to_owned()).collect()
 }
 
 /// The options that are not as they would be by themselves.
@@ -375,7 +414,8 @@ fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use muster_domain::progress::{WaitsFor, Window};
+    use muster_domain::options::UnknownColumns;
+    use muster_domain::progress::Window;
 
     use super::*;
     use crate::api::console::imports::tests::{progress, report};
@@ -395,7 +435,7 @@ mod tests {
                 "50 records a second",
                 "about 2 min to go",
                 "behind 2 imports of this tenant",
-                "2 of 16 places in the window, 8 taken in all"
+                "2 of 16 places in the window, 8 taken by all imports"
             ]
         );
         let waits = Progress {
@@ -403,7 +443,14 @@ mod tests {
             window: Window { import: 0, ..progress().window },
             ..progress()
         };
-        assert_eq!(course(&waits, now), ["waits for `proceed`"]);
+        assert_eq!(course(&waits, now), ["waits to be started"]);
+    }
+
+    #[test]
+    fn columns_of_which_nothing_was_imported_are_told() {
+        let options = ImportOptions { unknown_columns: UnknownColumns::Ignore, ..ImportOptions::default() };
+        let columns = vec!["email".to_owned(), "shoe_size".to_owned()];
+        assert_eq!(left_out(&ImportReport { columns, options, ..report() }), ["shoe_size"]);
     }
 
     #[test]

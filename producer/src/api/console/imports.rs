@@ -114,7 +114,10 @@ pub(super) fn table(found: &[ImportReport], now: DateTime<Utc>) -> Markup {
                             td { (charts::state(report.state)) }
                             td.wide { (progress(report)) }
                             td.number data-name="Records" { (number(report.counts.total)) }
-                            td.number.failed[report.counts.failed > 0] data-name="Failed" { (number(report.counts.failed)) }
+                            td.number.failed[report.open_failed() > 0] data-name="Failed" {
+                                (number(report.open_failed()))
+                                @if report.mended > 0 { " (" (number(report.mended)) " corrected)" }
+                            }
                             td data-name="Begun" { (ago(now, report.created_at)) }
                         }
                     }
@@ -174,6 +177,7 @@ pub(super) mod tests {
             columns: Vec::new(),
             bytes: 1_000,
             counts: Counts { total: 2, inserted: 2, ..Counts::default() },
+            mended: 0,
             chunks: ChunkCounts { applied: 1, ..ChunkCounts::default() },
             mends: None,
             error: None,

@@ -7,12 +7,15 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
-use muster_domain::error::ErrorCode;
+use muster_domain::error::{ErrorCode, FileError};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::field::{Field, METADATA_PREFIX};
 use muster_domain::import_profile::BUILTIN;
 use muster_domain::inspect::{Column, DayOrder, DayProof, Problem, Report};
 use muster_domain::options::Dates;
+use muster_domain::parse::FAILED_MARK;
 use muster_domain::token::Scope;
+use muster_domain::validate::{NOT_KNOWN, OF_FAILED};
 use muster_store::import_profiles::{self, SavedProfile};
 use serde::Serialize;
 
@@ -20,7 +23,7 @@ use super::error::ConsoleError;
 use super::formatting::{bytes, count, number};
 use super::page::{Page, Section, secret, sentence};
 use super::session::{FORM_HEADER, Visit};
-use super::{assets, choices};
+use super::{assets, choices, words};
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::Params;
@@ -55,7 +58,7 @@ pub(super) async fn look(
     let shown = match found {
         Ok(Json(report)) => findings(&report, auto),
         Err(error @ (ApiError::Invalid(_) | ApiError::UnsupportedMediaType(_) | ApiError::Body(_))) => {
-            html! { p.note.wrong role="alert" { (sentence(&error.body("").error.message)) } }
+            html! { p.note.wrong role="alert" { (words::told(&sentence(&error.body("").error.message))) } }
         }
         Err(error) => return Err(error.into()),
     };
@@ -146,14 +149,17 @@ fn findings(report: &Report, auto: bool) -> Markup {
         @if unproved { p.note.wrong role="alert" { strong { "The file would be refused. " } (days_told(&report.days)) } }
         @if let Some(error) = &report.refused {
             p.note.wrong role="alert" {
-                strong { "The file would be refused. " } (sentence(&error.to_string())) " "
-                @if error.code == ErrorCode::CsvHeaderMissing && !report.columns.is_empty() {
+                strong { "The file would be refused. " } (words::told(&sentence(refusal(error)))) " "
+                @if error.code == ErrorCode::CsvHeaderUnknown && !report.columns.is_empty() {
+                    "Choose below what it means, or " em { "– left out –" } "."
+                } @else if error.code == ErrorCode::CsvHeaderMissing && !report.columns.is_empty() {
                     "Choose below which column it is."
                 } @else {
-                    (error.code.advice())
+                    (words::told(error.code.advice()))
                 }
             }
         }
+        (unknown(&report.columns))
         p.facts data-refused=[(unproved || report.refused.is_some()).then_some("1")] data-days=[days] #facts {
             (count(report.records, "record", "records"))
             @if report.invalid > 0 { ", " strong.bad { (number(report.invalid)) " of them would fail" } }
@@ -169,6 +175,40 @@ fn findings(report: &Report, auto: bool) -> Markup {
         @if !report.problems.is_empty() { (problems(&report.problems)) }
         @if !unproved && report.days.order != DayOrder::Iso { p.hint { (days_told(&report.days)) } }
         @if report.needs_catalog { p.hint { "Roles, groups, teams and locations are looked up when the file is imported." } }
+    }
+}
+
+/// The message of a refusal without what is to be typed at the command line for each column: the table of columns asks for it.
+fn refusal(error: &FileError) -> &str {
+    let message = error.message.as_str();
+    match error.code {
+        ErrorCode::CsvHeaderUnknown => {
+            message.split_once(". Say what it is").map_or(message, |(what, _)| what)
+        }
+        _ => message,
+    }
+}
+
+/// The columns of which nothing would be imported because they are not known, before somebody wonders where they are.
+fn unknown(columns: &[Column]) -> Markup {
+    let unknown: Vec<&str> = columns
+        .iter()
+        .filter(|column| column.field.is_none() && column.by == NOT_KNOWN)
+        .map(|column| column.name.as_str())
+        .collect();
+    let one = unknown.len() == 1;
+    html! {
+        @if !unknown.is_empty() && !mutant(Mutant::UnknownLeftOutUnsaid) {
+            p.note.wait role="status" {
+                strong { (count(unknown.len() as u64, "column is", "columns are")) " not known and will be left out: " }
+                @for (at, name) in unknown.iter().take(MOST_SHOWN).enumerate() {
+                    @if at > 0 { ", " }
+                    @if name.is_empty() { "one without a name" } @else { code { (name) } }
+                }
+                @if unknown.len() > MOST_SHOWN { " and " (number((unknown.len() - MOST_SHOWN) as u64)) " more" }
+                ". Choose below what " @if one { "it means" } @else { "they mean" } " if that is wrong."
+            }
+        }
     }
 }
 
@@ -197,12 +237,22 @@ fn columns(columns: &[Column]) -> Markup {
                     @for (at, column) in columns.iter().enumerate() {
                         tr {
                             th scope="row" #{ "column-" (at) } { @if column.name.is_empty() { "(no name)" } @else { (column.name) } }
-                            td { (meaning(at, column)) }
+                            td {
+                                @if column.by == OF_FAILED { (of_failed(&column.name)) } @else { (meaning(at, column)) }
+                            }
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// What a column is that only a file of failed records has.
+fn of_failed(name: &str) -> Markup {
+    html! {
+        @if name == FAILED_MARK { "Leave this column as it is: it says where the file comes from." }
+        @else { "Not read: it says why the record failed." }
     }
 }
 
@@ -265,14 +315,14 @@ fn problems(problems: &[Problem]) -> Markup {
         ol.problems {
             @for problem in problems.iter().take(MOST_SHOWN) {
                 li.warning[problem.code.is_none()] {
-                    p.cause { span.times { (number(problem.count)) " ×" } " " strong { (sentence(&problem.message)) } }
+                    p.cause { span.times { (number(problem.count)) " ×" } " " strong { (words::told(&sentence(&problem.message))) } }
                     p.where {
                         @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
                         @if let Some(place) = problem.first.first() { "First in record " (number(place.record)) ", line " (number(place.line)) }
                         @if let Some(code) = problem.code { " · " code { (code) } }
                     }
                     @if let Some(code) = problem.code {
-                        details { summary { "What to do" } p { (code.advice()) } }
+                        details { summary { "What to do" } p { (words::told(code.advice())) } }
                     }
                 }
             }
@@ -305,6 +355,18 @@ mod tests {
         );
         let column = Column { name: "Mail".into(), field: Some("email".into()), by: "" };
         assert!(meaning(0, &column).into_string().contains("value=\"email\" selected"));
+    }
+
+    #[test]
+    fn a_column_that_is_not_known_is_told_and_one_that_is_left_out_on_purpose_is_not() {
+        let column = |name: &str, by| Column { name: name.into(), field: None, by };
+        let shown = unknown(&[column("shoe_size", NOT_KNOWN), column("notes", "mapping")]).into_string();
+        assert!(shown.contains("1 column is not known and will be left out: "), "{shown}");
+        assert!(shown.contains("shoe_size") && !shown.contains("notes"), "{shown}");
+        assert_eq!(unknown(&[column("notes", "mapping")]).into_string(), "");
+        let shown =
+            columns(&[column(FAILED_MARK, OF_FAILED), column("_error_code", OF_FAILED)]).into_string();
+        assert!(shown.contains("it says where the file comes from") && !shown.contains("<select"), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The first page: running imports, imports that need attention, and the recent throughput.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,6 +13,7 @@ use muster_domain::progress::Progress;
 use muster_domain::token::Scope;
 use muster_queue::QueueDepth;
 use muster_runtime::clock;
+use muster_store::audit::{self, AuditEntry, Did};
 use muster_store::holders::{self, Process};
 use muster_store::overview::{self as whole, Concerning, UnderWay};
 use muster_store::reports::{self, ImportReport};
@@ -39,6 +42,10 @@ const MOST_CONCERNING: i64 = 50;
 struct Overview {
     open: Vec<(ImportReport, Option<Progress>)>,
     newest: Vec<ImportReport>,
+    /// Who paused those that are paused.
+    paused: HashMap<ImportId, AuditEntry>,
+    /// Records that failed in the time of the picture, and were corrected since.
+    mended: u64,
     /// Of all imports, not only those that are shown.
     under_way: UnderWay,
     concerning: Concerning,
@@ -87,7 +94,10 @@ async fn read(
         Ok::<_, ConsoleError>((newest, concerning))
     };
     let from = now - TimeDelta::hours(HOURS);
-    let settled = async { Ok(progress::settled(store, tenant, from, STRETCH as f64).await?) };
+    let settled = async {
+        let settled = progress::settled(store, tenant, from, STRETCH as f64).await?;
+        Ok((settled, whole::mended(store, tenant, from).await?))
+    };
     let machines = async {
         let under_way = whole::under_way(store, tenant).await?;
         if !ops {
@@ -96,10 +106,16 @@ async fn read(
         let processes = holders::list(store).await?;
         Ok((under_way, Some(Machines { depth: ops::known_depth(state).await, processes })))
     };
-    let (open, (newest, concerning), settled, (under_way, machines)) =
-        tokio::try_join!(open(state, tenant), ended, settled, machines)?;
+    let open = async {
+        let open = open(state, tenant).await?;
+        let paused = open.iter().filter(|(report, _)| report.state == ImportState::Paused);
+        let paused: Vec<ImportId> = paused.map(|(report, _)| report.id).collect();
+        Ok((open, audit::last(store, tenant, &paused, Did::ImportPause).await?))
+    };
+    let ((open, paused), (newest, concerning), (settled, mended), (under_way, machines)) =
+        tokio::try_join!(open, ended, settled, machines)?;
     let timeline = Timeline::new(&settled, from, now, STRETCH);
-    Ok(Overview { open, newest, under_way, concerning, timeline, machines })
+    Ok(Overview { open, newest, paused, mended, under_way, concerning, timeline, machines })
 }
 
 /// The imports that have not ended, and how they get on.
@@ -127,7 +143,7 @@ async fn open(
 }
 
 fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
-    let Overview { open, newest, under_way, concerning, timeline, machines } = overview;
+    let Overview { open, newest, paused, mended, under_way, concerning, timeline, machines } = overview;
     let others =
         concerning.imports.iter().filter(|report| !open.iter().any(|(open, _)| open.id == report.id));
     let looked_at = open
@@ -136,7 +152,9 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
         .chain(others.map(|report| (report, None)));
     let mut attention: Vec<(&ImportReport, Item)> = looked_at
         .flat_map(|(report, progress)| {
-            attention::of(report, progress, now).into_iter().map(move |item| (report, item))
+            attention::of(report, progress, paused.get(&report.id), now)
+                .into_iter()
+                .map(move |item| (report, item))
         })
         .collect();
     attention.sort_by_key(|(_, item)| item.weight);
@@ -144,13 +162,14 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
     let more = concerning.all.saturating_sub(concerning.imports.len() as u64);
     let settled: u64 = timeline.bars.iter().map(|bar| bar.done + bar.failed).sum();
     let failed: u64 = timeline.bars.iter().map(|bar| bar.failed).sum();
+    let open_failed = failed.saturating_sub(*mended);
     html! {
         h1 { "Overview" }
         dl.figures {
             (figure("Running", &number(under_way.imports), "imports"))
             (figure("To be settled", &number(under_way.pending), "records of running imports"))
             (figure("Settled", &number(settled), "records in 6 hours"))
-            (figure("Failed", &number(failed), "of them"))
+            (figure("Failed", &number(open_failed), &failed_of(*mended)))
             @if let Some(machines) = machines { (machine_figures(machines)) }
         }
         section aria-labelledby="attention" {
@@ -175,6 +194,11 @@ fn view(overview: &Overview, now: DateTime<Utc>) -> Markup {
             p { a href={ (BASE) "/imports" } { "All imports" } }
         }
     }
+}
+
+/// Of what the number of failed records is.
+fn failed_of(mended: u64) -> String {
+    if mended == 0 { "of them".to_owned() } else { format!("of them, {} corrected since", number(mended)) }
 }
 
 /// A number, what it is, and of what.
@@ -210,6 +234,8 @@ mod tests {
         let empty = Overview {
             open: Vec::new(),
             newest: Vec::new(),
+            paused: HashMap::new(),
+            mended: 0,
             under_way: UnderWay::default(),
             concerning: Concerning::default(),
             timeline,
@@ -220,7 +246,7 @@ mod tests {
             assert!(shown.contains(text), "{shown}");
         }
         assert!(!shown.contains("Workers"));
-        let process = Process { name: "worker 12".into(), seen_at: now, chunks: 3 };
+        let process = Process { name: "worker 12".into(), seen_at: now, chunks: 3, problem: None };
         let machines = Some(Machines { depth: None, processes: vec![process] });
         let shown = view(&Overview { newest: vec![report()], machines, ..empty }, now).into_string();
         assert!(shown.contains("with 3 chunks") && shown.contains("it does not answer"), "{shown}");

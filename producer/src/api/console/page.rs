@@ -170,7 +170,7 @@ fn header(visit: &Visit, here: Option<Section>) -> Markup {
                 }
                 form method="post" action="/console/sign-out" {
                     input type="hidden" name=(FORM_FIELD) value=(visit.leaving_form());
-                    button.quiet type="submit" { "Leave" }
+                    button.quiet type="submit" { "Sign out" }
                 }
             }
         }

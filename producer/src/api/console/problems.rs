@@ -9,6 +9,7 @@ use muster_store::{Store, StoreError};
 use super::formatting::number;
 use super::imports::address;
 use super::page::sentence;
+use super::words;
 use crate::api::params::encoded;
 
 /// Causes that are shown of failures, and of warnings.
@@ -48,8 +49,9 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
     let code: Option<ErrorCode> = problem.code.parse().ok();
     let cause = query_of(problem);
     html! {
-        p.cause { span.times { (number(problem.count)) " ×" } " " strong { (sentence(&problem.message)) } }
+        p.cause { span.times { (number(problem.count)) " ×" } " " strong { (heading(problem, code)) } }
         p.where {
+            @if problem.count > 1 && code.is_some() { "The first: " (words::told(&sentence(&problem.message))) " " }
             @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
             @if let Some(example) = problem.example.as_ref().filter(|_| viewer.people) { "For example “" (example) "”. " }
             (places(&problem.first, problem.count, here)) " · " code { (problem.code) }
@@ -57,8 +59,8 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
         @if let Some(code) = code {
             details {
                 summary { "What it means and what to do" }
-                p { (code.explanation()) }
-                p { (code.advice()) }
+                p { (words::told(code.explanation())) }
+                p { (words::told(code.advice())) }
                 @if let Some(example) = code.example() { pre { (example) } }
             }
         }
@@ -74,6 +76,14 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What is true of all its records. The message is that of the first, and others may have another mistake of the same kind.
+fn heading(problem: &Problem, code: Option<ErrorCode>) -> Markup {
+    match code {
+        Some(code) if problem.count > 1 => words::told(&sentence(code.explanation())),
+        _ => words::told(&sentence(&problem.message)),
     }
 }
 
@@ -125,6 +135,8 @@ mod tests {
         let shown = view(&found, &report(), &Viewer { people: true, file: true, secret: None }).into_string();
         for text in [
             "5 ×",
+            "Not an e-mail address.",
+            "The first: ",
             "The address has no domain.",
             "(line 1,004)",
             ", …",

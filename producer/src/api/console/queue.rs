@@ -13,6 +13,7 @@ use muster_store::overview::{self, UnderWay};
 use muster_store::progress::{self, HeldUp};
 use muster_store::reports::ImportReport;
 
+use super::attention::problem_view;
 use super::error::ConsoleError;
 use super::formatting::{ago, count, number};
 use super::import::held_up;
@@ -92,6 +93,7 @@ async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<
 
 fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
     let under_way = &work.under_way;
+    let workers = work.processes.iter().any(|process| process.name.starts_with("worker"));
     html! {
         h1 { "Queue and workers" }
         @if work.depth.is_none() {
@@ -99,7 +101,7 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
         } @else if work.blocked {
             p.note.wrong { strong { "The broker takes no messages. " } "It has an alarm of memory or disk; chunks are sent when that is over." }
         }
-        @if under_way.imports > 0 && !work.processes.iter().any(|process| process.name.starts_with("worker")) {
+        @if under_way.imports > 0 && !workers {
             p.note.wrong { strong { "No worker is there. " } "Imports run, but no worker applies their chunks: start a worker." }
         }
         dl.figures {
@@ -111,7 +113,8 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
             @if let Some(consumers) = work.consumers { (figure("Consumers", &number(consumers), "of the queue")) }
             @if let Some((used, size)) = work.window { (figure("Window", &number(used), &format!("of {size} places taken"))) }
             (figure("Rate", &number(work.settled / 60), "records a second in the last minute"))
-            (figure("With the workers", &number(under_way.dispatched), "chunks of this tenant"))
+            @if workers { (figure("With the workers", &number(under_way.dispatched), "chunks of this tenant")) }
+            @else { (figure("Sent", &number(under_way.dispatched), "chunks of this tenant, taken by no worker yet")) }
             (figure("Waiting", &number(under_way.waiting), &format!("chunks, {} with none at work", count(under_way.lanes, "lane", "lanes"))))
         }
         section aria-labelledby="processes" {
@@ -149,7 +152,10 @@ fn processes(processes: &[Process], now: DateTime<Utc>) -> Markup {
                 tbody {
                     @for process in processes {
                         tr {
-                            th scope="row" { (process.name) }
+                            th scope="row" {
+                                (process.name)
+                                @if let Some(problem) = &process.problem { p.hint { (problem_view(problem)) } }
+                            }
                             td.number data-name="Chunks" { (number(process.chunks)) }
                             td data-name="Last heard of" { (ago(now, process.seen_at)) }
                         }

@@ -26,6 +26,7 @@ use super::imports;
 use super::page::{Page, Section, secret};
 use super::session::{Filled, Visit, field, query};
 use super::sign_in::place;
+use super::words;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::stalls::stalled;
@@ -132,7 +133,7 @@ async fn needs(
             // What was found a moment ago may have ended meanwhile.
             let progress = still.iter().find(|(import, _)| *import == report.id && !report.state.is_final());
             let progress = progress.map(|(_, progress)| progress);
-            let items = attention::of(&report, progress, now).into_iter();
+            let items = attention::of(&report, progress, None, now).into_iter();
             needs.first.extend(items.map(|item| Need {
                 tenant: tenant.clone(),
                 report: report.clone(),
@@ -170,7 +171,8 @@ fn attention(needs: &Needs, visit: &Visit, here: TenantId, now: DateTime<Utc>) -
                                 "of " (one.tenant.name) ": " (one.item.what)
                                 @if let Some(when) = one.item.when { ", " (when.view(now)) }
                             }
-                            p { (one.item.todo) }
+                            p { (words::told(&one.item.todo)) }
+                            @if let Some(command) = one.item.command { pre { code { (command) } } }
                         }
                     }
                 }

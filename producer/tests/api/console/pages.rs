@@ -189,13 +189,19 @@ async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
             );
         }
         assert_eq!(state(&server, &import).await, after);
+        if lever == "pause" {
+            for (path, who) in [(own.as_str(), "Paused by token "), ("/console", "paused by token ")] {
+                let page = one.page(path).await;
+                assert!(page.contains(who), "{path} says who did it: {page}");
+            }
+        }
     }
     one.press(&own, &format!("{own}/cancel")).await;
     let late = two.press("/console", &format!("{own}/pause")).await;
     assert_eq!(late.header("location"), format!("{own}?not=pause"));
     assert!(two.page(&format!("{own}?not=pause")).await.contains("It could not be paused"));
     assert_eq!(state(&server, &import).await, "cancelled");
-    // Each of it once, however many pressed; for operators alone.
+    // Each of it once, however many pressed.
     let page = two.page(&own).await;
     assert!(page.contains("What was done to it"), "{page}");
     for lever in ["proceed", "pause", "resume", "cancel"] {
@@ -203,7 +209,8 @@ async fn levers_move_an_import_and_two_people_who_pull_one_do_no_harm() {
     }
     let writer =
         token(&server.store, &server.tenant, "writer", &[Scope::ImportRead, Scope::ImportWrite]).await;
-    assert!(!Browser::signed_in(&server, &writer).await.page(&own).await.contains("What was done to it"));
+    let page = Browser::signed_in(&server, &writer).await.page(&own).await;
+    assert!(page.contains("What was done to it") && page.contains("<dt>Sent by</dt>"), "{page}");
 }
 
 #[tokio::test]

@@ -287,14 +287,14 @@ async fn who_may_not_see_imports_comes_to_another_page_and_can_leave() {
         // What it may not see says so, and has the way out.
         let refused = browser.get("/console").await;
         assert!(refused.status == 403 && refused.body.contains("may not do that"), "{}", refused.body);
-        assert!(refused.body.contains(">Leave<") && refused.body.ends_with("</html>"), "{}", refused.body);
+        assert!(refused.body.contains(">Sign out<") && refused.body.ends_with("</html>"), "{}", refused.body);
         let missing = browser.get("/console/nowhere").await;
-        assert!(missing.status == 404 && missing.body.contains(">Leave<"), "{}", missing.body);
+        assert!(missing.status == 404 && missing.body.contains(">Sign out<"), "{}", missing.body);
         let form = refused.form().to_owned();
         let left = browser.send("/console/sign-out", &[("form", &form)], None).await;
         assert_eq!((left.status, left.header("location")), (303, "/console/sign-in?left=1"), "{scope}");
     }
     // A stranger sees no menu.
     let stranger = Browser::new(&server).get("/console/nowhere").await;
-    assert!(stranger.status == 404 && !stranger.body.contains(">Leave<"), "{}", stranger.body);
+    assert!(stranger.status == 404 && !stranger.body.contains(">Sign out<"), "{}", stranger.body);
 }

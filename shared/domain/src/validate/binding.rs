@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::rule::{By, Cell, Rule};
+pub use super::rule::{NOT_KNOWN, OF_FAILED};
 use crate::column_name::{clean, fold, unaccented, words};
 use crate::error::{RecordError, without_nul};
 use crate::fault::{Mutant, mutant};

@@ -41,6 +41,11 @@ pub(super) enum Cell {
     VerbatimObject,
 }
 
+/// The word for a name that only a file of failed records has.
+pub const OF_FAILED: &str = "file of failed records";
+/// The word for a name that is not known.
+pub const NOT_KNOWN: &str = "not known";
+
 /// How it is known what stands under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -66,8 +71,8 @@ impl By {
             Self::Mapping => "mapping",
             Self::Dictionary => "common name",
             Self::Metadata => "unknown, kept as metadata",
-            Self::Mark => "file of failed records",
-            Self::Nothing => "not known",
+            Self::Mark => OF_FAILED,
+            Self::Nothing => NOT_KNOWN,
         }
     }
 }

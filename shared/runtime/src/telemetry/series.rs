@@ -89,6 +89,7 @@ pub const TASKS: &[&str] = &[
     "keys of plans",
     "events",
     "bulk actions",
+    "corrected records",
     "stalled imports",
     "retention",
     "holding",
