@@ -250,7 +250,7 @@ async fn chunks_that_met_each_other_are_applied_in_the_order_in_which_they_were_
         .unwrap();
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
     let met = async || -> bool {
-        sqlx::query_scalar("select state = 'applied' or deferrals > 0 from chunks where id = $1")
+        sqlx::query_scalar("select state in ('applied', 'retryable') from chunks where id = $1")
             .bind(later)
             .fetch_one(pipeline.store.pool())
             .await

@@ -267,11 +267,19 @@ pub fn given_back(name: &str, json: &str) -> Option<String> {
 
 fn mark(value: &mut Value, under_secret: bool) -> bool {
     match value {
-        Value::Object(object) if !object.is_empty() => object
-            .iter_mut()
-            .fold(false, |any, (key, value)| mark(value, under_secret || looks_secret(key)) || any),
+        Value::Object(object) if !object.is_empty() => {
+            let mut any = false;
+            for (key, value) in object.iter_mut() {
+                any |= mark(value, under_secret || looks_secret(key));
+            }
+            any
+        }
         Value::Array(list) if !list.is_empty() => {
-            list.iter_mut().fold(false, |any, value| mark(value, under_secret) || any)
+            let mut any = false;
+            for value in list {
+                any |= mark(value, under_secret);
+            }
+            any
         }
         Value::Null | Value::String(_) => false,
         value => {
