@@ -131,8 +131,7 @@ impl ImportView {
             filename: report.filename,
             encoding: report.encoding,
             delimiter: report.delimiter,
-            // The resolved ids are not part of the response.
-            options: ImportOptions { enrolment: None, ..report.options },
+            options: report.options.as_given(),
             problem,
             mends: report.mends,
             counts: report.counts,

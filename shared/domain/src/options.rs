@@ -151,6 +151,12 @@ pub struct NewerOptions {
 }
 
 impl ImportOptions {
+    /// The options as they were given: without ids that were looked up, and without what the program notes for itself.
+    pub fn as_given(self) -> Self {
+        let undo = self.undo.map(|undo| Undo { once: false, ..undo });
+        Self { enrolment: None, undo, ..self }
+    }
+
     /// Whether the text of a cell means an empty one.
     pub fn is_null_word(&self, text: &str) -> bool {
         !self.null_words.is_empty()

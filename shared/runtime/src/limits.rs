@@ -496,7 +496,9 @@ pub const LIMITS: &[Group] = &[
             ),
             limit(
                 "Chunks with the workers",
-                Set("dispatch.window"),
+                Fixed(
+                    "two for each chunk that all workers apply at a time, 16 while no worker lives (`dispatch.window`)",
+                ),
                 Else("the others wait in the store"),
                 &["the_window_holds_and_shares_are_even", "more_workers_get_more_places"],
             ),

@@ -3,7 +3,6 @@
 use futures_util::TryStreamExt;
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_domain::options::ImportOptions;
 use muster_domain::receipt::{
     FileLine, ImportLine, Lineage, OutcomeDigests, ProblemLine, Receipt, SigningKey, Times, VERSION,
 };
@@ -65,7 +64,7 @@ pub async fn read(
         import: ImportLine { id: import.get(), state: report.state },
         file,
         // The resolved ids are not shown.
-        options: ImportOptions { enrolment: None, ..report.options },
+        options: report.options.as_given(),
         counts: report.counts,
         problems: problems.collect(),
         outcomes: OutcomeDigests::of(&digests),

@@ -395,7 +395,7 @@ fn left_out(report: &ImportReport) -> Vec<String> {
 /// The options that are not as they would be by themselves.
 fn chosen(options: &ImportOptions) -> Vec<(String, String)> {
     // The resolved ids are not shown.
-    let options = ImportOptions { enrolment: None, ..options.clone() };
+    let options = options.clone().as_given();
     let (Ok(serde_json::Value::Object(given)), Ok(usual)) =
         (serde_json::to_value(&options), serde_json::to_value(ImportOptions::default()))
     else {

@@ -217,12 +217,12 @@ async fn of_time(asked: &mut Asked) {
     let mut held = server.store.pool().begin().await.unwrap();
     let lock = "lock table tokens, tenant_keys in access exclusive mode";
     sqlx::query(lock).execute(&mut *held).await.unwrap();
-    // An upload takes as long as its body, and waits for the store.
+    // An upload takes as long as its body, and the opening of an undo as long as it has changes: they wait for the store.
     let is_upload = |row: &Row| {
         row.method != Method::GET
             && (row.path.ends_with("/upload")
                 || row.door == Door::Authgear
-                || matches!(row.path.as_str(), "/v1/imports" | "/v1/inspect"))
+                || matches!(row.path.as_str(), "/v1/imports" | "/v1/imports/{id}/undo" | "/v1/inspect"))
     };
     let rows: Vec<Row> = asked.rows.iter().filter(|row| !is_upload(row)).cloned().collect();
     let answers = rows.iter().map(|row| {

@@ -22,6 +22,10 @@ impl RecordSink for Sink {
         self.reading.binding.knows(name)
     }
 
+    fn beyond_ascii(&mut self) {
+        self.reading.beyond_ascii();
+    }
+
     fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         let Self { reading, came, stands_for_repeats } = self;
         reading.record(record, names, |taken| {
