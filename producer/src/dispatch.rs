@@ -33,6 +33,8 @@ const BODY_VERSION: u16 = 1;
 const CONFIRM_WITHIN: Duration = Duration::from_millis(500);
 /// How often a broker that takes nothing is tried: soon at first, since a fail-over is short, then less than once a second.
 const TRY_AGAIN: Policy = Policy { longest: Duration::from_millis(1200), ..Policy::RECONNECT };
+/// How often the log is told of an import that cannot be completed.
+const WARNED_EVERY: Duration = Duration::from_secs(60);
 /// Without a look at the queue for so long, a chunk past its lease may still wait there.
 const LOOKED: Duration = Duration::from_secs(3);
 
@@ -219,13 +221,25 @@ struct Rounds {
     /// Places in the window, and when they were last counted.
     window: usize,
     counted: Option<Instant>,
+    /// When the log was last told of an import that cannot be completed.
+    warned: Option<Instant>,
 }
 
 impl Rounds {
     fn new(run: Arc<Run>) -> Self {
         let (fair, since) = (FairShare::default(), Instant::now());
         let window = dispatch::window(run.options.window, None);
-        Self { run, fair, lane: 0, published: Vec::new(), since, refused: false, window, counted: None }
+        Self {
+            run,
+            fair,
+            lane: 0,
+            published: Vec::new(),
+            since,
+            refused: false,
+            window,
+            counted: None,
+            warned: None,
+        }
     }
 
     async fn run(mut self, progress: Progress) {
@@ -293,7 +307,18 @@ impl Rounds {
         for import in completed.imports {
             tracing::info!(%import, "import completed");
         }
-        completed.problem.map_or(Ok(()), Err)
+        if let Some((import, error)) = completed.problem {
+            self.warn_of_uncompleted(import, &error);
+        }
+        Ok(())
+    }
+
+    /// An import that cannot be completed is tried again by each round, and must not slow down those for everybody else.
+    fn warn_of_uncompleted(&mut self, import: ImportId, error: &StoreError) {
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARNED_EVERY) {
+            tracing::warn!(%import, %error, "an import cannot be completed; trying again");
+            self.warned = Some(Instant::now());
+        }
     }
 
     /// The window follows from the workers that live, unless it is set.

@@ -288,8 +288,8 @@ fn numbers(chunks: &[ChunkId]) -> Vec<i64> {
 pub struct Completed {
     /// Those that are completed now.
     pub imports: Vec<ImportId>,
-    /// Why the first of those could not be completed that cannot. It keeps no other from it.
-    pub problem: Option<StoreError>,
+    /// The first of those that cannot be completed, and why. It keeps no other from it.
+    pub problem: Option<(ImportId, StoreError)>,
 }
 
 /// Completes the running and paused imports none of whose chunks is open; those that were planned are planned now and wait.
@@ -310,7 +310,7 @@ pub async fn complete_ended(store: &Store) -> Result<Completed, StoreError> {
             Ok(false) => {}
             // The database answers: the others can be completed.
             Err(error) if error.is_answer() => {
-                completed.problem.get_or_insert(error);
+                completed.problem.get_or_insert((ImportId::new(import), error));
             }
             Err(error) => return Err(error),
         }
