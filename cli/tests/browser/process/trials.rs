@@ -93,7 +93,7 @@ async fn a_full_disk_is_found_out_from_the_console_alone() {
     let (_, import) = rig.upload("filename=october.csv", people(600, "people.example", 0)).await;
     let browser = found_out(&rig, "stands still", "disk full", "disk full").await;
     browser.until_says("Stalled chunks").await;
-    browser.until_says("They go on by themselves once the reason is gone.").await;
+    browser.until_says("Its chunks go on by themselves once the reason is gone.").await;
     rig.sql("drop trigger refuse on users").await;
     goes_on(&browser, &rig, &import).await;
     browser.close().await;

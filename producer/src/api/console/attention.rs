@@ -165,6 +165,9 @@ pub(super) fn of(
     items
 }
 
+/// What becomes of chunks that wait to be tried again.
+const GO_ON: &str = "Its chunks go on by themselves once the reason is gone.";
+
 /// What chunks of an import that runs met and wait for.
 fn trouble(report: &ImportReport, progress: Option<&Progress>) -> Option<Item> {
     let problem = progress.and_then(|progress| progress.problem.as_ref());
@@ -174,7 +177,7 @@ fn trouble(report: &ImportReport, progress: Option<&Progress>) -> Option<Item> {
         (waiting, _) => count(waiting, "chunk waits to be tried again", "chunks wait to be tried again"),
     };
     let (why, command) = problem.map_or((String::new(), None), |problem| problem_told(&problem.message));
-    let todo = format!("{why} They go on by themselves once the reason is gone.");
+    let todo = format!("{why} {GO_ON}");
     let since = problem.and_then(|problem| problem.since);
     Some(Item { command, ..Item::new(Weight::Wait, what, todo.trim_start()).since(since) })
 }
@@ -205,14 +208,15 @@ fn standstill(progress: &Progress) -> Option<Item> {
         _ => return None,
     };
     let todo = match progress.waits_for {
-        Some(WaitsFor::Worker) => "Start a worker.",
-        Some(WaitsFor::Producer) => "Start a producer.",
-        Some(WaitsFor::Tenant) => "Enable the tenant again.",
-        _ => why.as_str(),
+        Some(WaitsFor::Worker) => "Start a worker.".to_owned(),
+        Some(WaitsFor::Producer) => "Start a producer.".to_owned(),
+        Some(WaitsFor::Tenant) => "Enable the tenant again.".to_owned(),
+        Some(WaitsFor::Retry) => format!("{why} {GO_ON}"),
+        _ => why,
     };
     // Since when nobody is there is not known: the import may have stood still before.
     let since = progress.no_progress_since.filter(|_| !nobody);
-    Some(Item { command, ..Item::new(Weight::Bad, what, todo).since(since) })
+    Some(Item { command, ..Item::new(Weight::Bad, what, &todo).since(since) })
 }
 
 /// What needs somebody, each with its import.
