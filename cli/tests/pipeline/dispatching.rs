@@ -429,7 +429,7 @@ async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_the_database_refuses_is_tried_with_one_chunk_at_a_time() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
-    pipeline.limits.chunk = ChunkLimits { records: 10, bytes: 64 * 1024, lanes: 3 };
+    pipeline.limits.chunk = ChunkLimits { records: 10, bytes: 64 * 1024, lanes: 4 };
     pipeline.accepted(&people(200), &ImportOptions::default()).await;
     let store = &pipeline.store;
     let ready = async || -> Vec<ChunkId> {
@@ -444,7 +444,9 @@ async fn an_import_that_the_database_refuses_is_tried_with_one_chunk_at_a_time()
     };
     let mut all = ready().await;
     all.sort_unstable();
-    assert_eq!(all.len(), 3, "all lanes go");
+    assert_eq!(all.len(), 4, "all lanes go");
+    let sent_before = all.pop().unwrap();
+    assert_eq!(dispatch::claim(store, &[sent_before], 60.0).await.unwrap().len(), 1);
     defer(all[0], "1 hour").await;
     assert!(ready().await.is_empty(), "what was deferred last is not due");
     defer(all[0], "-1 second").await;

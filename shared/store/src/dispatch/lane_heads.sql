@@ -1,7 +1,7 @@
 -- What is with the workers, and what may go to them. $1: places that are wanted, or null for all; $2: the first lane to look at;
 -- $3 and $4: planted faults.
 with busy as materialized (
-    select id, import_id, tenant_id, lane, leased_until > now() as in_flight
+    select id, import_id, tenant_id, lane, sent_at, leased_until > now() as in_flight
       from chunks
      where state = 'dispatched'
 ), running as materialized (
@@ -12,7 +12,7 @@ with busy as materialized (
        and (tenant_id not in (select tenants.id from tenants where disabled_at is not null) or $3)
 ), refused as materialized (
     -- Imports of which a chunk was deferred and none was applied since, and when the chunk that was tried last is due.
-    select import_id, (array_agg(due_at order by problem_at desc))[1] as due
+    select import_id, max(problem_at) as tried, (array_agg(due_at order by problem_at desc))[1] as due
       from chunks
      where state = 'retryable' and deferrals > 0 and not $4
      group by import_id
@@ -60,4 +60,7 @@ select head.id, running.id, running.tenant_id, running.total, true, false, false
         order by (first.state = 'retryable'), first.problem_at
         limit 1) as head
  where refused.due <= now()
-   and not exists (select from busy where busy.import_id = running.id and busy.in_flight)
+   -- What was sent before the database refused, or is stuck, holds up nobody.
+   and not exists (select from busy
+                    where busy.import_id = running.id and busy.in_flight
+                      and busy.sent_at > greatest(refused.tried, now() - interval '5 seconds'))
