@@ -425,6 +425,34 @@ async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
     pipeline.finish().await;
 }
 
+/// The server looks at no time-out while it waits for the data of a copy, so its own limits would never end such a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_froze_in_the_middle_of_a_copy_is_ended() {
+    let pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let mut frozen = pipeline.store.connection().await.unwrap();
+    sqlx::raw_sql("set statement_timeout = '1s'; begin; select from chunks for no key update")
+        .execute(&mut frozen)
+        .await
+        .unwrap();
+    let copy = frozen.copy_in_raw("copy users (id, tenant_id) from stdin (format binary)").await.unwrap();
+    let mut other = pipeline.store.connection().await.unwrap();
+    let stays = other.copy_in_raw("copy tenants (slug) from stdin (format binary)").await.unwrap();
+    let limit = Duration::from_secs(3);
+    let dispatcher = start(&pipeline, DispatchOptions { deadline: limit, ..options() });
+    let began = Instant::now();
+    wait_until("the chunks are free", async || {
+        let free = "select count(*) from (select from chunks for no key update skip locked) as free";
+        number(&pipeline.store, free).await > 0
+    })
+    .await;
+    assert!(began.elapsed() >= limit - Duration::from_secs(1), "it may take as long as a statement may");
+    drop(copy.finish().await.unwrap_err());
+    stays.abort("a stranger's copy goes on").await.unwrap();
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
 /// While the database refuses an import, one chunk at a time tries it, each in its turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_the_database_refuses_is_tried_with_one_chunk_at_a_time() {

@@ -67,6 +67,7 @@ pub(super) fn start(run: &Arc<Run>) -> Vec<Supervised> {
         part(run, "dead holders", FORGET_HOLDERS, |run| async move { run.forget_holders().await }),
         part(run, "marks of commits", SWEEP, |run| async move { run.forget_commit_marks().await }),
         part(run, "keys of plans", FORGET_KEYS, |run| async move { run.forget_keys().await }),
+        part(run, "stuck copies", SWEEP, |run| async move { run.end_stuck_copies().await }),
         part(run, "events", NUMBER_EVENTS, |run| async move { run.number_events().await }),
         part(run, "bulk actions", BULK, |run| async move { run.do_in_bulk().await }),
         part(run, "corrected records", SWEEP, |run| async move { run.count_mended().await }),
@@ -306,6 +307,18 @@ impl Run {
 
     async fn forget_holders(&self) -> Result<(), SweepError> {
         self.within(holders::delete_gone(&self.store)).await?;
+        Ok(())
+    }
+
+    /// A copy takes less than any statement may.
+    async fn end_stuck_copies(&self) -> Result<(), SweepError> {
+        if mutant(Mutant::StuckCopiesStay) {
+            return Ok(());
+        }
+        let ended = self.within(holders::end_stuck_copies(&self.urgent, self.options.deadline)).await?;
+        if ended > 0 {
+            tracing::warn!(ended, "sessions were ended that froze in the middle of a copy");
+        }
         Ok(())
     }
 

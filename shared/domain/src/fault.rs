@@ -353,6 +353,8 @@ table! {
         NoPlaceForSmall = "no_place_for_small",
         /// All lanes of an import that the database refuses are tried again, each by itself (P8).
         AllLanesProbe = "all_lanes_probe",
+        /// A session that froze in the middle of a copy keeps its locks (F6).
+        StuckCopiesStay = "stuck_copies_stay",
         /// Lost chunks are not looked for (V8).
         WaitForLease = "wait_for_lease",
         /// A task that panicked is not started again (D18).

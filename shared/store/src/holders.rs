@@ -134,6 +134,24 @@ pub async fn leave(store: &Store, process: Uuid) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Ends the sessions of this role in this database that have waited for so long for the data of one of Muster's own copies, which send theirs
+/// at once. PostgreSQL looks at no time-out while it waits for such data: a worker that froze in the middle of one would hold its chunk for
+/// as long as its connection stands. Returns how many were ended.
+pub async fn end_stuck_copies(store: &Store, longer: Duration) -> Result<u64, StoreError> {
+    let ended = sqlx::query_scalar!(
+        r#"select count(*) filter (where pg_terminate_backend(pid)) as "ended!"
+             from pg_stat_activity
+            where datname = current_database() and usename = session_user
+              and state = 'active' and wait_event = 'ClientRead'
+              and (query like 'copy users (%from stdin (format binary)' or query like 'copy planned_keys (%from stdin (format binary)')
+              and query_start < now() - make_interval(secs => $1)"#,
+        longer.as_secs_f64(),
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(ended.unsigned_abs())
+}
+
 /// Deletes the rows of processes that are gone for long.
 pub async fn delete_gone(store: &Store) -> Result<u64, StoreError> {
     let deleted = sqlx::query!(

@@ -90,6 +90,8 @@ pub const TASKS: &[&str] = &[
     "events",
     "bulk actions",
     "corrected records",
+    "marks of commits",
+    "stuck copies",
     "stalled imports",
     "retention",
     "holding",
