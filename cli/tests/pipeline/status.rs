@@ -372,7 +372,12 @@ async fn an_import_of_which_nothing_is_left_waits_for_a_producer_to_complete_it(
 async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_again() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
-    let rate = async || progress(&pipeline, import).await.rate;
+    // Where no worker lives, nothing is told of how fast it goes.
+    let worker = clock::new_id();
+    let rate = async || {
+        holders::say(&pipeline.store, worker, "worker 1", None, &[], None).await.unwrap();
+        progress(&pipeline, import).await.rate
+    };
     // Chunks are applied by hand here.
     execute(&pipeline, "drop trigger witness on chunks").await;
     let applied = "update chunks set state = 'applied', applied_at = now(), pending = 0, inserted = records
