@@ -372,10 +372,11 @@ async fn an_import_of_which_nothing_is_left_waits_for_a_producer_to_complete_it(
 async fn the_rate_counts_from_the_last_move_on_and_without_what_a_retry_opened_again() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
     let import = pipeline.accepted(&people(100), &ImportOptions::default()).await;
-    // Where no worker lives, nothing is told of how fast it goes.
-    let worker = clock::new_id();
+    // Where no worker or no producer lives, nothing is told of how fast it goes.
+    let (worker, producer) = (clock::new_id(), clock::new_id());
     let rate = async || {
         holders::say(&pipeline.store, worker, "worker 1", None, &[], None).await.unwrap();
+        holders::say(&pipeline.store, producer, "dispatcher 1", None, &[], None).await.unwrap();
         progress(&pipeline, import).await.rate
     };
     // Chunks are applied by hand here.

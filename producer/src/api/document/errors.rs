@@ -58,8 +58,8 @@ fn codes(route: &Route) -> BTreeSet<ErrorCode> {
     if path.contains('{') {
         codes.insert(E::NotFound);
     }
-    // An upload takes as long as its body.
-    if !matches!((route.verb, path), ("post", "/v1/imports" | "/v1/inspect")) {
+    // An upload takes as long as its body, and opening an undo as long as its import is large.
+    if !matches!((route.verb, path), ("post", "/v1/imports" | "/v1/imports/{id}/undo" | "/v1/inspect")) {
         codes.insert(E::RequestTimeout);
     }
     codes.extend(of_route(route.verb, path));

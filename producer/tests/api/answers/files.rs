@@ -60,6 +60,7 @@ fn refused() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
         json("[,{}]", "400 json_invalid"),
         json("[{\"email\":\"a@example.com\"},{\"em", "400 json_truncated"),
         json("[] []", "400 json_trailing"),
+        ("at=users", "application/json", b"{\"users\":[],\"users\":[]}".to_vec(), "400 json_duplicate_key"),
         json(&format!("[{{\"metadata\":{}", "[".repeat(1_100_000)), "400 json_too_deep"),
         json("[{\"email\":\"a\u{1}b@example.com\"}]", "400 json_invalid_string"),
         book("filename=a.xlsx", "25d.xlsx", "400 workbook_unreadable"),

@@ -22,12 +22,10 @@ impl RecordSink for Sink {
         self.reading.binding.knows(name)
     }
 
-    fn beyond_ascii(&mut self) {
-        self.reading.beyond_ascii();
-    }
-
     fn record(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         let Self { reading, came, stands_for_repeats } = self;
+        // The parsers look for letters only where people made the file; here it is done for all.
+        reading.beyond_ascii();
         reading.record(record, names, |taken| {
             if taken.stands_for_repeats {
                 assert_eq!(stands_for_repeats.replace(record.position.record.get()), None);
