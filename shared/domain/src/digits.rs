@@ -67,7 +67,7 @@ fn significant(number: &str) -> (String, i64) {
     let zeros = i64::try_from(all.len() - trimmed.len()).unwrap_or_default();
     let behind = i64::try_from(fraction.len()).unwrap_or_default();
     let digits = trimmed.trim_start_matches('0').to_owned();
-    if digits.is_empty() { (digits, 0) } else { (digits, power - behind + zeros) }
+    if digits.is_empty() { (digits, 0) } else { (digits, power.saturating_sub(behind).saturating_add(zeros)) }
 }
 
 #[cfg(test)]
@@ -97,6 +97,7 @@ mod tests {
             "0.000000000000000000000000000000012",
             "{\"n\": \"12345678901234567890123\", \"m\": 1}",
             "[1,2,3,4,5,6,7,8,9,10,11,12,13]",
+            "1.5e-9223372036854775808",
         ] {
             assert!(!loses_digits(kept), "{kept}");
         }

@@ -28,7 +28,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a time above 0, such as 250ms, 10s, 5min, 2h or 30d".into())
 }
 
-/// A moment. Its year has four digits, as RFC 3339 says: a calendar of the database has not all others.
+/// A moment. Its year has four digits, as RFC 3339 says: the database does not know every other year.
 ///
 /// # Errors
 /// What it must be, where it is none.
