@@ -67,7 +67,8 @@ pub async fn troubles(executor: impl PgExecutor<'_>) -> Result<Vec<Trouble>, Sto
     let rows = sqlx::query!(
         r#"select troubled, problem as "problem!", problem_since as "problem_since!"
              from chunk_holders
-            where seen_at > now() - make_interval(secs => $1) and problem is not null and problem_since is not null
+            where seen_at between now() - make_interval(secs => $1) and now() + make_interval(secs => $1)
+              and problem is not null and problem_since is not null
             order by problem_since, id"#,
         LIVES.as_secs_f64(),
     )
