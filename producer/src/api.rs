@@ -197,11 +197,11 @@ struct Shared {
     webhooks: WebhookOptions,
     /// How the body of an upload has to come.
     pace: Pace,
-    slots: slots::UploadSlots,
+    slots: slots::Slots,
     /// Places of those who follow events.
-    followers: slots::UploadSlots,
+    followers: slots::Slots,
     /// Places of requests that wait for a change.
-    waiters: slots::UploadSlots,
+    waiters: slots::Slots,
     /// How long one answer follows events.
     followed: Duration,
     /// The number of the newest event, as long as somebody follows.
@@ -253,9 +253,9 @@ impl AppState {
                 rate: http.upload_rate.unwrap_or(0),
                 after: http.upload_rate_after,
             },
-            slots: slots::UploadSlots::new(http.uploads, http.tenant_uploads),
-            followers: slots::UploadSlots::new(http.followers, http.tenant_followers),
-            waiters: slots::UploadSlots::new(http.waiters, http.tenant_waiters),
+            slots: slots::Slots::new(http.uploads, http.tenant_uploads),
+            followers: slots::Slots::new(http.followers, http.tenant_followers),
+            waiters: slots::Slots::new(http.waiters, http.tenant_waiters),
             followed: http.followed,
             news,
             stopping,

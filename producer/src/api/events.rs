@@ -28,7 +28,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::views;
 use super::params::{Id, Params, invalid, next_page};
-use super::slots::UploadSlot;
+use super::slots::Slot;
 
 /// Events read at a time while they are followed.
 const PAGE: i64 = 100;
@@ -212,7 +212,7 @@ struct Follower {
     pieces: mpsc::Sender<sse::Event>,
     /// How the import stood when that was last sent.
     shown: Option<String>,
-    _place: UploadSlot,
+    _place: Slot,
 }
 
 /// Why following ends.

@@ -1,4 +1,5 @@
-//! Limits the number of concurrent uploads, in all and for each tenant. When all slots are taken, a client is told to try again later.
+//! Limits how many uploads there are at a time, and how many requests follow events or wait for a change: in all and for each tenant.
+//! When all slots are taken, a client is told to try again later.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +9,12 @@ use muster_domain::id::TenantId;
 
 use super::error::ApiError;
 
-/// The places of uploads.
+/// The slots of uploads, or of other requests that last.
 #[derive(Debug, Clone)]
-pub(super) struct UploadSlots(Arc<Slots>);
+pub(super) struct Slots(Arc<Places>);
 
 #[derive(Debug)]
-struct Slots {
+struct Places {
     in_all: usize,
     of_one: usize,
     taken: Mutex<HashMap<TenantId, usize>>,
@@ -21,18 +22,18 @@ struct Slots {
 
 /// A place; dropped, it is free again.
 #[derive(Debug)]
-pub(super) struct UploadSlot {
-    slots: Arc<Slots>,
+pub(super) struct Slot {
+    slots: Arc<Places>,
     tenant: TenantId,
 }
 
-impl UploadSlots {
+impl Slots {
     pub(super) fn new(in_all: usize, of_one: usize) -> Self {
-        Self(Arc::new(Slots { in_all, of_one, taken: Mutex::default() }))
+        Self(Arc::new(Places { in_all, of_one, taken: Mutex::default() }))
     }
 
     /// Takes a place for an upload of a tenant.
-    pub(super) fn take(&self, tenant: TenantId) -> Result<UploadSlot, ApiError> {
+    pub(super) fn take(&self, tenant: TenantId) -> Result<Slot, ApiError> {
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(&tenant).copied().unwrap_or(0);
         if !mutant(Mutant::AnyUploads) {
@@ -44,11 +45,11 @@ impl UploadSlots {
             }
         }
         taken.insert(tenant, own + 1);
-        Ok(UploadSlot { slots: self.0.clone(), tenant })
+        Ok(Slot { slots: self.0.clone(), tenant })
     }
 }
 
-impl Drop for UploadSlot {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.tenant) {
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_in_all_and_for_one_tenant_and_come_free_again() {
-        let slots = UploadSlots::new(3, 2);
+        let slots = Slots::new(3, 2);
         let tenants = [TenantId::new(1), TenantId::new(2)];
         let first = slots.take(tenants[0]).unwrap();
         let _second = slots.take(tenants[0]).unwrap();

@@ -137,7 +137,7 @@ fn held(_: &str, _: &str, _: Option<ErrorCode>, response: Response) -> Response 
 /// Runs a request on a task of its own, for as long as it may take.
 async fn handle(state: &AppState, request: Request, next: Next, told: &Told) -> Response {
     let (uri, route) = (request.uri().clone(), &*told.route);
-    let upload = is_upload(request.method(), route);
+    let upload = is_unlimited(request.method(), route);
     let handled = state.0.tasks.spawn(traces::within(told.span.context(), next.run(request)));
     // The task goes on when the time is over: what it has begun in the store comes to its end.
     let handled = if upload || mutant(Mutant::NoRequestTimeout) {
@@ -223,7 +223,7 @@ const WAITS: [&str; 3] =
 
 /// Whether a request has no limit of this kind: it is as long as its body, which has limits of its own, or it opens an undo, which it
 /// would go on to do all the same, in one transaction that follows the import's size.
-fn is_upload(method: &Method, route: &str) -> bool {
+fn is_unlimited(method: &Method, route: &str) -> bool {
     let sends = matches!(*method, Method::POST | Method::PUT);
     sends
         && (matches!(
@@ -350,8 +350,8 @@ mod tests {
     #[test]
     fn a_request_that_opens_an_undo_has_no_limit_and_one_that_looks_at_it_has() {
         for route in ["/v1/imports/{id}/undo", "/console/imports/{id}/undo"] {
-            assert!(is_upload(&Method::POST, route) && !is_upload(&Method::GET, route), "{route}");
+            assert!(is_unlimited(&Method::POST, route) && !is_unlimited(&Method::GET, route), "{route}");
         }
-        assert!(!is_upload(&Method::POST, "/v1/imports/{id}/proceed"));
+        assert!(!is_unlimited(&Method::POST, "/v1/imports/{id}/proceed"));
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::AppState;
 use super::error::ApiError;
-use super::slots::UploadSlot;
+use super::slots::Slot;
 
 /// Whether somebody still waits for the answer of a request. A request runs on when nobody does, so it has to look.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ pub(super) struct Waiting {
     client: Client,
     stopping: CancellationToken,
     /// None where it does not wait.
-    _place: Option<UploadSlot>,
+    _place: Option<Slot>,
 }
 
 impl Waiting {
