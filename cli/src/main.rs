@@ -78,6 +78,9 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
     muster_runtime::telemetry::init(&config.log, cli.command.log_filter())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // An upload has two threads of its own, of which one waits for the other, and there may be 1,000 uploads. Threads are
+        // started as they are needed.
+        .max_blocking_threads(4_096)
         .build()
         .context("the runtime cannot be started")?;
     let ended = runtime.block_on(traced(cli.command, config));

@@ -1,7 +1,7 @@
 //! Receiving: an upload arrives piece by piece, and is either staged durably as a whole or refused.
 //!
-//! There are three tasks: one decompresses, a thread parses, validates and cuts, and one writes chunks to the
-//! store. The channels between them are short, so a slow store slows the client down, and memory stays
+//! There are four tasks: one decompresses, a thread parses, validates and cuts, another compresses chunks, and one
+//! writes them to the store. The channels between them are short, so a slow store slows the client down, and memory stays
 //! bounded (P7).
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
@@ -9,6 +9,7 @@
 mod compression;
 mod days;
 mod parsing;
+mod sealing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,6 +49,8 @@ const BUSY_WAIT: Duration = Duration::from_secs(2);
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
+/// Chunks waiting to be compressed. They are larger than compressed ones.
+const CUT: usize = 3;
 
 /// How an upload is received: its bounds, and how its file is written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -243,21 +246,24 @@ async fn run(
     let dialect = Dialect { flexible: import.options.rows == Rows::Flexible, ..limits.dialect };
     let limits = ReceiveLimits { dialect, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
-    let (sealed, to_stage) = mpsc::channel::<Staged>(WAITING);
+    let (cut, to_seal) = mpsc::channel(CUT);
+    let (sealed, to_stage) = mpsc::channel(WAITING);
     let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
     let parse =
-        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, sealed).run(to_parse));
+        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, cut).run(to_parse));
+    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed));
     let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     staging.end();
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
+    let sealed = join(seal).await;
     let parsed = join(parse).await;
     let decoded = join(decode).await;
-    let outcome = match (decoded, parsed, staged) {
+    let outcome = match (decoded, sealed.and(parsed), staged) {
         (_, _, Err(error)) => Err(Failure::Store(error)),
         // Transport errors take precedence: a body that stops early is not an error of the file.
         (Err(failure), _, _) | (_, Err(failure), _) => Err(failure),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_domain::chunk::SealedChunk;
 use muster_domain::fault::{self, Point};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::receive::Staged;
@@ -22,7 +23,7 @@ pub(crate) async fn stage(
     store: &Store,
     import: ImportId,
     tenant: TenantId,
-    mut staged: mpsc::Receiver<Staged>,
+    mut staged: mpsc::Receiver<Staged<SealedChunk>>,
 ) -> Result<Option<Stage>, StoreError> {
     let mut connection = receiving::staging_connection(store).await?;
     let mut tally = Tally::default();

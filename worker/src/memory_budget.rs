@@ -56,7 +56,7 @@ mod tests {
         let mut cutter = ChunkCutter::new(ChunkLimits::default());
         cutter.push(&record, &names, None, true).unwrap();
         cutter.finish(&names).unwrap();
-        cutter.take().remove(0).body
+        cutter.take().unwrap().remove(0).body
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn chunk(upload: &str, rules: &Rules) -> Option<Vec<u8>> {
     }
     let cutter = take.cutter.as_mut()?;
     cutter.finish(&names).ok()?;
-    Some(cutter.take().pop()?.body)
+    Some(cutter.take().ok()?.pop()?.body)
 }
 
 /// The valid records of a decoded chunk.

@@ -9,7 +9,7 @@ mod new_import;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::chunk::{ChunkCutter, ChunkLimits, SealedChunk, SecretKey};
+use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, SecretKey};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::formula;
@@ -32,11 +32,11 @@ const ISSUE_BYTES: usize = 256 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
-/// Something for the stager to write.
+/// Something for the stager to write. The chunks are compressed on the way.
 #[derive(Debug)]
-pub enum Staged {
+pub enum Staged<C = CutChunk> {
     /// A chunk.
-    Chunk(SealedChunk),
+    Chunk(C),
     /// What there is to say of records.
     Issues(Vec<Issue>),
     /// Values that must stand once.
@@ -233,10 +233,10 @@ impl<S: Stager> Receiving<S> {
         Ok(ReceivedRecords { invalid, codes, lanes, mends, reading, stager })
     }
 
-    /// Sends what was sealed, issues once they are larger than so many bytes, and keys once there are more than so many.
+    /// Sends what was cut, issues once they are larger than so many bytes, and keys once there are more than so many.
     /// False if nobody takes it.
     fn flush(&mut self, issue_bytes: usize, keys: usize) -> bool {
-        let chunks = self.cutter.take().into_iter().map(Staged::Chunk);
+        let chunks = self.cutter.take_cut().into_iter().map(Staged::Chunk);
         let many = match mutant(Mutant::IssuesByNumber) {
             true => issue_bytes == 0 || self.issues.len() > 1_000,
             false => self.issue_bytes > issue_bytes,

@@ -149,7 +149,8 @@ pub(crate) fn record(bytes: &[u8]) {
     }
     assert!(cutter.finish(&names).is_ok(), "what was taken is encoded");
     let mut planned = 0;
-    for body in cutter.take().into_iter().map(|chunk| chunk.body) {
+    let Ok(chunks) = cutter.take() else { panic!("what was taken is compressed") };
+    for body in chunks.into_iter().map(|chunk| chunk.body) {
         let Ok(decoded) = decode(&body) else { panic!("what was encoded is decoded") };
         let fields = decoded.fields();
         let mut binding = Binding::new(&rules);

@@ -64,7 +64,7 @@ struct Everything {
 impl Stager for Everything {
     fn take(&mut self, staged: Staged) -> bool {
         match staged {
-            Staged::Chunk(chunk) => self.chunks.push(chunk),
+            Staged::Chunk(chunk) => self.chunks.push(chunk.seal().expect("what was cut is compressed")),
             Staged::Issues(issues) => self.issues.extend(issues),
             Staged::Keys(_) | Staged::End => {}
         }

@@ -35,6 +35,10 @@ impl Form {
 pub(super) fn view(form: Form, chosen: &[(String, String)]) -> Markup {
     let chooses = |section| form.asks(section).any(|(option, _)| field(chosen, option.name).is_some());
     html! {
+        // Said once: in each choice it would be cut off.
+        @if form == Form::Import {
+            p.hint { "What is left as usual is done as the profile says, where one is chosen." }
+        }
         div.options { @for (option, question) in form.asks(Section::First) { (one(form, option, &question, chosen)) } }
         @if !mutant(Mutant::FormOfFewOptions) {
             @for (title, section) in [("How the file is read", Section::File), ("What its records do", Section::Records)] {
@@ -57,7 +61,6 @@ fn one(form: Form, option: &ImportOption, question: &Question, chosen: &[(String
         "unknown_columns" if form == Form::Import => "as usual: is left out, with a warning".to_owned(),
         _ => usual,
     };
-    let usual = if form == Form::Import { format!("{usual}; or as the profile says") } else { usual };
     let value = field(chosen, name);
     let hint_id = (!hint.is_empty()).then(|| format!("{name}-hint"));
     html! {

@@ -134,25 +134,46 @@ impl Encoder {
 
     /// The encoded chunk; the encoder is as new afterwards.
     pub(crate) fn finish(&mut self, names: &FieldNames) -> std::io::Result<Vec<u8>> {
+        self.uncompressed(names).pack()
+    }
+
+    /// The encoded chunk before it is compressed; the encoder is as new afterwards, with room for as much again.
+    pub(super) fn cut(&mut self, names: &FieldNames) -> Uncompressed {
+        let chunk = self.uncompressed(names);
+        self.records.reserve(chunk.records.len());
+        chunk
+    }
+
+    fn uncompressed(&mut self, names: &FieldNames) -> Uncompressed {
         let mut head = Vec::with_capacity(64);
         put(&mut head, names.len() as u64);
         for name in names.iter() {
             put_text(&mut head, name);
         }
         put(&mut head, u64::from(self.count));
-        let body = pack(if self.sealed { VERSION } else { PLAIN_VERSION }, &[&head, &self.records])?;
-        self.records.clear();
-        self.count = 0;
-        self.fields = 0;
-        self.last = None;
-        self.sealed = false;
-        Ok(body)
+        let Self { records, sealed, .. } = std::mem::take(self);
+        Uncompressed { version: if sealed { VERSION } else { PLAIN_VERSION }, head, records }
     }
 
     /// The records as they would be read from the encoded chunk, without compressing them first.
     pub(super) fn into_records(self, names: &FieldNames) -> Result<ChunkRecords, BrokenChunk> {
         let text = String::with_capacity(self.records.len());
         Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
+    }
+}
+
+/// An encoded chunk before it is compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Uncompressed {
+    version: u8,
+    head: Vec<u8>,
+    records: Vec<u8>,
+}
+
+impl Uncompressed {
+    /// The body of the chunk.
+    pub(super) fn pack(&self) -> std::io::Result<Vec<u8>> {
+        pack(self.version, &[&self.head, &self.records])
     }
 }
 

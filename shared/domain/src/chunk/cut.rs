@@ -5,7 +5,7 @@
 //! all lanes) or ends (it then gets one lane for each full chunk). Memory is bounded by lanes times the chunk
 //! limits, never by the file.
 
-use super::codec::{Encoder, Seal, body_hash};
+use super::codec::{Encoder, Seal, Uncompressed, body_hash};
 use super::lane::{LaneCount, LaneHash, lane_of};
 use super::seal::SecretKey;
 use crate::fault::{Mutant, mutant};
@@ -52,6 +52,39 @@ pub struct SealedChunk {
     pub body_hash: i64,
 }
 
+/// A chunk that is cut, but not compressed yet: another thread can do that while records go on being cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutChunk {
+    lane: u32,
+    seq: u32,
+    first_record: u64,
+    last_record: u64,
+    records: u32,
+    invalid: Vec<u32>,
+    encoded: Uncompressed,
+}
+
+impl CutChunk {
+    /// Compresses the chunk.
+    ///
+    /// # Errors
+    ///
+    /// If the compressor fails.
+    pub fn seal(self) -> std::io::Result<SealedChunk> {
+        let body = self.encoded.pack()?;
+        Ok(SealedChunk {
+            lane: self.lane,
+            seq: self.seq,
+            first_record: self.first_record,
+            last_record: self.last_record,
+            records: self.records,
+            invalid: self.invalid,
+            body_hash: body_hash(&body),
+            body,
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 struct LaneBuffer {
     encoder: Encoder,
@@ -61,7 +94,7 @@ struct LaneBuffer {
     invalid: Vec<u32>,
 }
 
-/// Cuts records into chunks. What it seals waits in [`ChunkCutter::take`].
+/// Cuts records into chunks, which wait until [`ChunkCutter::take`] or [`ChunkCutter::take_cut`] takes them.
 ///
 /// ```
 /// use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, decode};
@@ -75,7 +108,7 @@ struct LaneBuffer {
 /// let mut cutter = ChunkCutter::new(ChunkLimits::default());
 /// cutter.push(&record, &names, Some(LaneHash::of("ada@example.com")), true).unwrap();
 /// assert_eq!(cutter.finish(&names).unwrap(), 1, "one lane");
-/// let chunks = cutter.take();
+/// let chunks = cutter.take().unwrap();
 /// assert_eq!(decode(&chunks[0].body).unwrap().len(), 1);
 /// ```
 #[derive(Debug)]
@@ -84,7 +117,7 @@ pub struct ChunkCutter {
     lanes: Vec<LaneBuffer>,
     /// While the import's size is unknown: the first records, without a lane, with their lane hashes.
     unassigned: Option<Unassigned>,
-    sealed: Vec<SealedChunk>,
+    cut: Vec<CutChunk>,
     /// What secrets are sealed with, and which names have them.
     key: Option<SecretKey>,
     secrets: Secrets,
@@ -105,7 +138,7 @@ impl ChunkCutter {
             limits,
             lanes: Vec::new(),
             unassigned: Some(Unassigned::default()),
-            sealed: Vec::new(),
+            cut: Vec::new(),
             key: None,
             secrets: Secrets::default(),
         }
@@ -141,7 +174,7 @@ impl ChunkCutter {
         valid: bool,
     ) -> std::io::Result<()> {
         if let Some(unassigned) = &mut self.unassigned {
-            // Sealed when its lane is known.
+            // Cut when its lane is known.
             unassigned.encoder.push(record, None)?;
             unassigned.identifiers.push(identifier);
             unassigned.valid.push(valid);
@@ -158,12 +191,12 @@ impl ChunkCutter {
         self.add(lane, record, names, valid)
     }
 
-    /// Seals what has come so far, where the lanes are known: the next record begins another chunk.
-    pub fn seal_all(&mut self, names: &FieldNames) -> std::io::Result<()> {
-        (0..self.lanes.len()).try_for_each(|lane| self.seal(lane, names))
+    /// Ends all chunks that have begun, where the lanes are known: the next record begins another chunk.
+    pub fn cut_all(&mut self, names: &FieldNames) {
+        (0..self.lanes.len()).for_each(|lane| self.cut(lane, names));
     }
 
-    /// Seals what is left. Returns the number of lanes.
+    /// Ends the last chunks. Returns the number of lanes.
     pub fn finish(&mut self, names: &FieldNames) -> std::io::Result<u32> {
         if let Some(unassigned) = &self.unassigned {
             let records = u64::from(unassigned.encoder.count());
@@ -172,13 +205,18 @@ impl ChunkCutter {
                 names,
             )?;
         }
-        self.seal_all(names)?;
+        self.cut_all(names);
         Ok(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX))
     }
 
-    /// The chunks sealed since the last call.
-    pub fn take(&mut self) -> Vec<SealedChunk> {
-        std::mem::take(&mut self.sealed)
+    /// The chunks that were cut since the last call, compressed.
+    pub fn take(&mut self) -> std::io::Result<Vec<SealedChunk>> {
+        self.take_cut().into_iter().map(CutChunk::seal).collect()
+    }
+
+    /// The chunks that were cut since the last call.
+    pub fn take_cut(&mut self) -> Vec<CutChunk> {
+        std::mem::take(&mut self.cut)
     }
 
     fn assign_lanes(&mut self, lanes: LaneCount, names: &FieldNames) -> std::io::Result<()> {
@@ -217,28 +255,28 @@ impl ChunkCutter {
         buffer.encoder.push(record, seal)?;
         let full =
             buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
-        if full { self.seal(at, names) } else { Ok(()) }
+        if full {
+            self.cut(at, names);
+        }
+        Ok(())
     }
 
-    fn seal(&mut self, lane: usize, names: &FieldNames) -> std::io::Result<()> {
-        let Some(buffer) = self.lanes.get_mut(lane) else { return Ok(()) };
+    fn cut(&mut self, lane: usize, names: &FieldNames) {
+        let Some(buffer) = self.lanes.get_mut(lane) else { return };
         let records = buffer.encoder.count();
         if records == 0 {
-            return Ok(());
+            return;
         }
-        let body = buffer.encoder.finish(names)?;
-        self.sealed.push(SealedChunk {
+        self.cut.push(CutChunk {
             lane: u32::try_from(lane).unwrap_or(u32::MAX),
             seq: buffer.seq,
             first_record: buffer.first,
             last_record: buffer.last,
             records,
             invalid: std::mem::take(&mut buffer.invalid),
-            body_hash: body_hash(&body),
-            body,
+            encoded: buffer.encoder.cut(names),
         });
         buffer.seq += 1;
-        Ok(())
     }
 }
 
@@ -265,10 +303,10 @@ mod tests {
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
             let identifier = (*key != 0).then(|| LaneHash::of(&text));
             cutter.push(&record, &names, identifier, *key != 0).unwrap();
-            chunks.extend(cutter.take());
+            chunks.extend(cutter.take().unwrap());
         }
         cutter.finish(&names).unwrap();
-        chunks.extend(cutter.take());
+        chunks.extend(cutter.take().unwrap());
         chunks
     }
 

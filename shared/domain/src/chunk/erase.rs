@@ -131,7 +131,7 @@ mod tests {
             cutter.push(&record, &names, Some(LaneHash::of("a")), true).unwrap();
         }
         cutter.finish(&names).unwrap();
-        let body = cutter.take().remove(0).body;
+        let body = cutter.take().unwrap().remove(0).body;
         let error = RecordError::new(ErrorCode::Erased, "the person was erased");
         let fates = |place: usize| match place {
             1 => Fate::Erase,

@@ -109,7 +109,7 @@ fn chunks() -> Vec<Vec<u8>> {
             cutter.push(&record, &names, Some(LaneHash::of(&text)), true).unwrap();
         }
         cutter.finish(&names).unwrap();
-        bodies.extend(cutter.take().into_iter().map(|chunk| chunk.body));
+        bodies.extend(cutter.take().unwrap().into_iter().map(|chunk| chunk.body));
     }
     bodies
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use muster_domain::parse::{Dialect, Format};
+use muster_domain::parse::{Dialect, Format, SkipLines};
 use serde_json::Value;
 
-use crate::seen::{parse, parse_pieces};
+use crate::seen::{SeenValue, parse, parse_pieces};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../test_data")
@@ -78,6 +78,23 @@ fn every_expectation_has_its_file() {
         let path = entry.expect("a file").path();
         if path.to_str().is_some_and(|path| path.ends_with(".expected.json")) {
             assert!(files.contains(&path), "{} belongs to nothing", path.display());
+        }
+    }
+}
+
+/// The lines before the header of a sheet are its rows, however many breaks are in their cells, and wherever the file is cut.
+#[test]
+fn the_rows_of_a_sheet_are_counted_where_they_are_skipped() {
+    let upload = b"\"Staff\nas of \"\"today\"\"\n,in lines\",\n,\nemail,\"first_name\"\n\"a@b.co\",\"Ada\"\n";
+    for skip_lines in [SkipLines::Lines(2), SkipLines::Auto] {
+        let dialect = Dialect { handmade: true, skip_lines, ..Dialect::default() };
+        for pieces in [1, 7, upload.len()] {
+            let seen = parse_pieces(Format::Xlsx, dialect, upload.chunks(pieces));
+            assert_eq!(seen.header, Some(vec!["email".to_owned(), "first_name".to_owned()]), "{seen:?}");
+            assert_eq!(seen.records.len(), 1, "{seen:?}");
+            assert_eq!(seen.records[0].position.line, 4, "{seen:?}");
+            let email = ("email".to_owned(), SeenValue::Text("a@b.co".to_owned()));
+            assert!(seen.records[0].fields.contains(&email), "{seen:?}");
         }
     }
 }

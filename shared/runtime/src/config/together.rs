@@ -179,10 +179,10 @@ mod tests {
                 _ => RawRecord { position, fields: &small, defect: None, raw: None },
             };
             cutter.push(&record, names, Some(LaneHash::of("a@example.com")), true).unwrap();
-            sealed.extend(cutter.take());
+            sealed.extend(cutter.take().unwrap());
         }
         cutter.finish(names).unwrap();
-        sealed.extend(cutter.take());
+        sealed.extend(cutter.take().unwrap());
         sealed
     }
 

@@ -124,8 +124,8 @@ impl Staging {
             self.take_inserted(transaction, kept, inserted, told.as_ref()).await?;
         }
         if self.one_lane {
-            self.cutter.seal_all(&self.names).map_err(broken)?;
-            let sealed = self.cutter.take();
+            self.cutter.cut_all(&self.names);
+            let sealed = self.cutter.take().map_err(broken)?;
             self.stage(transaction, sealed).await?;
         }
         Ok(())
@@ -213,14 +213,14 @@ impl Staging {
         let record = RawRecord { position: at(self.records), fields: &fields, defect: None, raw: None };
         let user = texts.first().map(|user| LaneHash::of(user));
         self.cutter.push(&record, &self.names, user, true).map_err(broken)?;
-        let sealed = self.cutter.take();
+        let sealed = self.cutter.take().map_err(broken)?;
         self.stage(transaction, sealed).await
     }
 
     /// Stages what is left. Returns the number of lanes.
     pub(super) async fn finish(&mut self, transaction: &mut Transaction<'_>) -> Result<u32, StoreError> {
         let lanes = self.cutter.finish(&self.names).map_err(broken)?;
-        let sealed = self.cutter.take();
+        let sealed = self.cutter.take().map_err(broken)?;
         self.stage(transaction, sealed).await?;
         Ok(lanes)
     }
