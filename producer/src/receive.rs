@@ -24,7 +24,7 @@ use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
 use muster_domain::parse::{Dialect, ParseLimits};
-use muster_domain::receive::{Allowance, NewImport, Received, Staged};
+use muster_domain::receive::{Allowance, NewImport, Received};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::telemetry::traces::{self, Span, Value};

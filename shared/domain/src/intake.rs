@@ -25,8 +25,8 @@ use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
 pub(crate) use known_values::{KnownValues, Lookup};
 pub use memory::Memory;
-pub use repeats::REPEATS_TOLD;
-use repeats::{Repeat, Repeats};
+use repeats::Repeats;
+pub use repeats::{REPEATS_TOLD, Repeat};
 use zeros::Zeros;
 
 /// The rules of an import and what its names mean, while its file is received.
@@ -58,8 +58,6 @@ pub struct CheckedRecord<'r, 'a> {
     pub identifier: Option<LaneHash>,
     /// What to tell beside its outcome.
     pub warnings: Vec<String>,
-    /// It is the first of the repeated records that are reported together at the end: [`Reading::untold_repeats`].
-    pub stands_for_repeats: bool,
     /// Which names hold secrets.
     pub secrets: &'r Secrets,
     /// By which it was validated.
@@ -107,6 +105,15 @@ impl Reading {
     #[must_use]
     pub(crate) fn counting_causes(self) -> Self {
         Self { counts_causes: true, ..self }
+    }
+
+    /// What there is to tell of a record that [`Reading::record`] checked because it means the user of an earlier one.
+    /// It is asked for later, since the memory of a large file's users is slow: until it answers, there is other work.
+    pub fn repeat(&mut self, identifier: Option<LaneHash>, record: u64) -> Repeat {
+        match (&mut self.repeats, identifier) {
+            (Some(repeats), Some(identifier)) => repeats.of(identifier, record),
+            _ => Repeat::Nothing,
+        }
     }
 
     /// The final warning about repeated records that were not reported individually.
@@ -286,19 +293,14 @@ fn taken<'r, 'a>(
     repeats: &mut Option<Repeats>,
 ) -> CheckedRecord<'r, 'a> {
     let identifier = validated.identifier.as_deref().map(LaneHash::of);
-    let mut stands_for_repeats = false;
     if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
-        match repeats.of(identifier, record.position.record.get()) {
-            Repeat::Nothing => {}
-            Repeat::Told(warning) => warnings.push(warning),
-            Repeat::FirstUntold => stands_for_repeats = true,
-        }
+        repeats.touch(identifier);
     }
     if rules.options.full_names == FullNames::LastFirst {
         warnings.extend(kept_whole(&validated, binding));
     }
     let secrets = binding.secrets();
-    CheckedRecord { record, validated, identifier, warnings, stands_for_repeats, secrets, rules, binding }
+    CheckedRecord { record, validated, identifier, warnings, secrets, rules, binding }
 }
 
 /// Tells of a full name that is not split although the options say so.

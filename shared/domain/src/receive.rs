@@ -9,12 +9,12 @@ mod new_import;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, SecretKey};
+use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, LaneHash, SecretKey};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::formula;
 use crate::id::ImportId;
-use crate::intake::{Memory, Reading};
+use crate::intake::{Memory, Reading, Repeat};
 use crate::options::{Dates, Duplicates, EmptyFile};
 use crate::parse::{ReadAs, RecordSink, TextEncoding};
 use crate::record::{FieldNames, RawField, RawRecord, RawValue, Secrets, source_json};
@@ -346,7 +346,6 @@ impl<S: Stager> Receiving<S> {
             cutter,
             issues,
             issue_bytes,
-            stands_for_repeats,
             keys: all_keys,
             invalid,
             codes,
@@ -355,7 +354,7 @@ impl<S: Stager> Receiving<S> {
             unencoded,
             ..
         } = self;
-        reading.record(record, names, |taken| {
+        let identifier = reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
                 all_keys.extend(keys(&validated, number));
@@ -371,20 +370,46 @@ impl<S: Stager> Receiving<S> {
             if let Some(brake) = brake {
                 brake.record(&errors, record.position)?;
             }
-            if !valid || !taken.warnings.is_empty() || taken.stands_for_repeats {
+            if !valid || !taken.warnings.is_empty() {
                 let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
                 let issue = Issue { record: number, failed: !valid, errors, warnings, source };
-                if taken.stands_for_repeats {
-                    *stands_for_repeats = Some(issue);
-                } else {
-                    *issue_bytes += issue.size();
-                    issues.push(issue);
-                }
+                *issue_bytes += issue.size();
+                issues.push(issue);
             }
             cutter.push(taken.record, names, taken.identifier, valid).map_err(|error| {
                 *unencoded = Some(error);
                 FileError::new(ErrorCode::Internal, "a chunk could not be encoded")
-            })
-        })
+            })?;
+            Ok(taken.identifier)
+        })?;
+        self.tell_repeat(identifier, record, names);
+        Ok(())
+    }
+
+    /// Tells of a staged record that means the user of an earlier one, beside what else there is to say of it.
+    fn tell_repeat(&mut self, identifier: Option<LaneHash>, record: &RawRecord<'_>, names: &FieldNames) {
+        let number = record.position.record.get();
+        let repeat = self.reading.repeat(identifier, number);
+        if repeat == Repeat::Nothing {
+            return;
+        }
+        let known = self.issues.pop_if(|issue| issue.record == number);
+        self.issue_bytes -= known.as_ref().map_or(0, Issue::size);
+        let mut issue = known.unwrap_or_else(|| Issue {
+            record: number,
+            failed: false,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            source: source_json(record, names, self.reading.binding.secrets()),
+        });
+        match repeat {
+            Repeat::Told(warning) => issue.warnings.push(warning),
+            _ => {
+                self.stands_for_repeats = Some(issue);
+                return;
+            }
+        }
+        self.issue_bytes += issue.size();
+        self.issues.push(issue);
     }
 }

@@ -26,14 +26,11 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
             RawValue::Json(json) => unescaped(json),
         };
         let text: &str = &text;
-        if text.is_ascii() {
+        if !may_be_damaged(text) {
             continue;
         }
         let name = || without_nul(names.get(field.name).unwrap_or_default());
-        // U+FFFD begins with this byte, and few letters do.
-        if memchr::memchr(0xEF, text.as_bytes()).is_some()
-            && let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER)
-        {
+        if let Some(at) = text.chars().position(|c| c == char::REPLACEMENT_CHARACTER) {
             found.warnings.push(format!(
                 "{} holds U+FFFD at character {}: a letter was lost before the file came here, and only the file it comes from has it.",
                 name(),
@@ -47,6 +44,12 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
         }
     }
     found
+}
+
+/// One look at all bytes for what few names have: U+FFFD, whose first byte is EF, or after one of the letters by which
+/// [`is_misdecoded`] knows (their first bytes are C3 and C4) another character beyond ASCII.
+fn may_be_damaged(text: &str) -> bool {
+    text.as_bytes().windows(3).any(|three| matches!(three, [0xC3 | 0xC4 | 0xEF, _, last] if !last.is_ascii()))
 }
 
 /// JSON with its letters written as themselves, not as `\u00e9`.

@@ -21,10 +21,12 @@ pub(super) struct Repeats {
     repeated: u64,
 }
 
-/// What is told of a record.
+/// What there is to tell of a record because of the earlier ones of its file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub enum Repeat {
+    /// Nothing.
     Nothing,
+    /// This warning.
     Told(String),
     /// It is the first of those that are reported together.
     FirstUntold,
@@ -33,6 +35,11 @@ pub(super) enum Repeat {
 impl Repeats {
     pub(super) fn within(memory: Memory) -> Self {
         Self { met: KnownValues::within(memory), full: false, repeated: 0 }
+    }
+
+    /// The user of the next record, a while before [`Repeats::of`] takes it.
+    pub(super) fn touch(&mut self, identifier: LaneHash) {
+        self.met.touch(identifier.get());
     }
 
     /// Takes the next record by its user.

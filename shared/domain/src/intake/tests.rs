@@ -26,15 +26,19 @@ impl RecordSink for Sink {
         let Self { reading, came, stands_for_repeats } = self;
         // The parsers look for letters only where people made the file; here it is done for all.
         reading.beyond_ascii();
-        reading.record(record, names, |taken| {
-            if taken.stands_for_repeats {
-                assert_eq!(stands_for_repeats.replace(record.position.record.get()), None);
-            }
+        let number = record.position.record.get();
+        let identifier = reading.record(record, names, |taken| {
             let own = |name: &Patch<&str>| name.map(str::to_owned);
             let split = taken.validated.result.ok();
             let split = split.map(|record| (own(&record.given_name), own(&record.family_name)));
-            came.push((record.position.record.get(), split, taken.warnings));
+            came.push((number, split, taken.warnings));
+            taken.identifier
         });
+        match reading.repeat(identifier, number) {
+            Repeat::Nothing => {}
+            Repeat::Told(warning) => came.last_mut().unwrap().2.push(warning),
+            Repeat::FirstUntold => assert_eq!(stands_for_repeats.replace(number), None),
+        }
         Ok(())
     }
 }
