@@ -70,11 +70,14 @@ pub(super) async fn primary(
     }
 }
 
-/// Lets the pool's next connections go to the server that takes writes, for as long as the pool is open.
-pub(super) fn follow(pools: Vec<PgPool>, targets: Vec<PgConnectOptions>, watched: PgConnection) {
+/// What a pool sets for its sessions beside what all of them have.
+pub(super) type Settings = fn(PgConnectOptions) -> PgConnectOptions;
+
+/// Lets the next connections of pools go to the server that takes writes, for as long as one of the pools is open.
+pub(super) fn follow(pools: Vec<(PgPool, Settings)>, targets: Vec<PgConnectOptions>, watched: PgConnection) {
     tokio::spawn(async move {
         let mut watched = watched;
-        while pools.iter().any(|pool| !pool.is_closed()) {
+        while pools.iter().any(|(pool, _)| !pool.is_closed()) {
             sleep(LOOK).await;
             // Too late an answer leaves the connection busy; it is not used again.
             if matches!(timeout(ANSWER, takes_writes(&mut watched)).await, Ok(Ok(true))) {
@@ -87,8 +90,8 @@ pub(super) fn follow(pools: Vec<PgPool>, targets: Vec<PgConnectOptions>, watched
                 port = target.get_port(),
                 "this database server takes the writes now"
             );
-            for pool in &pools {
-                pool.set_connect_options(target.clone());
+            for (pool, settings) in &pools {
+                pool.set_connect_options(settings(target.clone()));
             }
         }
     });

@@ -118,7 +118,9 @@ impl Store {
         let (primary, watched) = hosts::primary(&targets, options.acquire_timeout).await?;
         let store = Self::connect(primary, options).await?;
         let targets = targets.into_iter().map(|target| with_session_settings(target, options)).collect();
-        hosts::follow(store.pools().cloned().collect(), targets, watched);
+        let reserve = store.reserve.iter().cloned().map(|pool| (pool, reserve_settings as hosts::Settings));
+        let common = (store.common.clone(), (|target| target) as hosts::Settings);
+        hosts::follow(std::iter::once(common).chain(reserve).collect(), targets, watched);
         Ok(store)
     }
 
@@ -135,7 +137,7 @@ impl Store {
         Ok(Self {
             pool: common.clone(),
             common,
-            reserve: (kept > 0).then(|| pool_of(target, options, kept)),
+            reserve: (kept > 0).then(|| pool_of(reserve_settings(target), options, kept)),
             uploads: Arc::new(Semaphore::new(options.uploads as usize)),
             second_lock: Arc::default(),
             actor: None,
@@ -285,6 +287,12 @@ const SLOT_SETTINGS: [(&str, &str); 5] = [
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
+
+/// How the reserve plans. Dispatchers run its statements for each chunk that ends, and planning them took longer than running them.
+/// A plan is made once, for any parameters, and uses indexes even while the tables are still empty.
+fn reserve_settings(target: PgConnectOptions) -> PgConnectOptions {
+    target.options([("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan")])
+}
 
 /// A pool of so many connections. The first one is opened when it is needed.
 fn pool_of(target: PgConnectOptions, options: &StoreOptions, most: u32) -> PgPool {

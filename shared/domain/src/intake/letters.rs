@@ -26,7 +26,8 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
             RawValue::Json(json) => unescaped(json),
         };
         let text: &str = &text;
-        if !may_be_damaged(text) {
+        // Most are ASCII, which is found out faster.
+        if text.is_ascii() || !may_be_damaged(text) {
             continue;
         }
         let name = || without_nul(names.get(field.name).unwrap_or_default());

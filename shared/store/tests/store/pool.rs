@@ -68,7 +68,7 @@ async fn a_connection_that_leads_nowhere_takes_no_place_in_the_pool() {
 #[tokio::test]
 async fn a_slot_of_a_worker_plans_by_index_and_once() {
     let database = TestDatabase::create().await;
-    let store = database.store().await;
+    let store = database.store_with(&StoreOptions { max_connections: 8, ..StoreOptions::default() }).await;
     let mut connection = store.dedicated_connection().await.unwrap();
     for (name, value) in [
         ("enable_seqscan", "off"),
@@ -79,6 +79,13 @@ async fn a_slot_of_a_worker_plans_by_index_and_once() {
         ("lock_timeout", "20s"),
     ] {
         assert_eq!(setting(&mut connection, name).await, value, "{name}");
+    }
+    // The reserve, over which chunks are sent, plans once too.
+    let mut reserved = store.reserved().pool().acquire().await.unwrap();
+    for (name, value) in
+        [("enable_seqscan", "off"), ("jit", "off"), ("plan_cache_mode", "force_generic_plan")]
+    {
+        assert_eq!(setting(&mut reserved, name).await, value, "{name}");
     }
     // The pool itself plans as usual.
     let mut pooled = store.pool().acquire().await.unwrap();
