@@ -142,12 +142,13 @@ async fn refused(
     invocation: &Invocation,
 ) -> anyhow::Result<String> {
     let id = ImportId::new(preview.import);
-    if let Some(undo) = preview.undone_by {
-        return undone(backend, (id, ImportId::new(undo)), code, invocation).await;
-    }
-    let why = match code {
-        ErrorCode::StateConflict => not_ended(id, backend.show(id).await?.state, invocation),
-        code => code.explanation().to_owned(),
+    let why = match (code, preview.undone_by) {
+        (ErrorCode::AlreadyUndone, Some(undo)) => {
+            return undone(backend, (id, ImportId::new(undo)), code, invocation).await;
+        }
+        // It may have an undo as well, and run once more since.
+        (ErrorCode::StateConflict, _) => not_ended(id, backend.show(id).await?.state, invocation),
+        (code, _) => code.explanation().to_owned(),
     };
     Ok(format!("import {id} cannot be undone: {why} [{code}]"))
 }
