@@ -38,6 +38,17 @@ impl Invocation {
         format!("{}muster imports {what} {import}{}", self.before, self.after)
     }
 
+    /// The text with what the commands between its backticks need too.
+    pub(crate) fn completed(&self, text: &str) -> String {
+        let parts = text.split('`').enumerate().map(|(at, part)| {
+            match at % 2 == 1 && part.starts_with("muster imports ") {
+                true => format!("{}{part}{}", self.before, self.after),
+                false => part.to_owned(),
+            }
+        });
+        parts.collect::<Vec<_>>().join("`")
+    }
+
     /// The command that lists the records that failed.
     pub(crate) fn failed_records(&self, import: impl Display) -> String {
         format!("{} --outcome failed", self.command("records", import))
@@ -66,10 +77,14 @@ mod tests {
         let here = Invocation::new(None, None, &default);
         assert_eq!(here.failed(7, Format::Csv), "muster imports failed 7 -o failed.csv");
         assert_eq!(here.failed(7, Format::Json), "muster imports failed 7 -o failed.ndjson");
+        let there = Invocation::new(None, None, &acme);
+        let told =
+            there.completed("Look at `x`; then `muster imports retry 7 --code y`, or `muster doctor`.");
         assert_eq!(
-            Invocation::new(None, None, &acme).command("show", 7),
-            "muster imports show 7 --tenant acme"
+            told,
+            "Look at `x`; then `muster imports retry 7 --code y --tenant acme`, or `muster doctor`."
         );
+        assert_eq!(there.command("show", 7), "muster imports show 7 --tenant acme");
         let told = Invocation::new(Some("https://muster.example.com"), None, &default).command("proceed", 7);
         assert_eq!(
             told,

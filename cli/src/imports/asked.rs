@@ -2,12 +2,15 @@
 
 use clap::{Args, ValueEnum};
 use muster_domain::error::ErrorCode;
+use muster_domain::import::ImportState;
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::OnDrift;
 use muster_store::problems::Cause;
 use muster_store::undo::Refusal;
 
+use crate::invocation::Invocation;
 use crate::values::one_of;
+use crate::view::View;
 
 /// What can be done to an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,34 @@ impl ImportAction {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::Replan => "plan",
+        }
+    }
+
+    /// What to say where it changed nothing: the import did not wait for it.
+    pub(crate) fn told_idle(self, before: &View, after: &View, invocation: &Invocation) -> Option<String> {
+        let (id, state) = (after.id, after.state);
+        match self {
+            Self::Proceed(_) if !matches!(before.state, ImportState::Received | ImportState::Planned) => {
+                Some(format!(
+                    "nothing was to be done: import {id} is {state} and does not wait to be started; `{}` and `{}` show those that do",
+                    invocation.command("list", "--state planned"),
+                    invocation.command("list", "--state received")
+                ))
+            }
+            Self::Retry
+                if before.state == state && before.completed_at == after.completed_at && state.is_final() =>
+            {
+                Some(match after.counts.failed {
+                    0 => {
+                        format!("nothing was to be done: import {id} is {state}, and no record of it failed")
+                    }
+                    _ => format!(
+                        "nothing was to be done: import {id} is {state}, and none of its failed records is tried again; `{}` shows why they failed",
+                        invocation.command("problems", id)
+                    ),
+                })
+            }
+            _ => None,
         }
     }
 
@@ -99,7 +130,9 @@ impl CauseArgs {
 /// Why an import is not undone, resumed or retried.
 pub(super) fn why(refusal: Refusal) -> String {
     match refusal {
-        Refusal::State(state) => format!("what is to be undone is {state}"),
+        Refusal::State(state) => {
+            format!("what is to be undone is {state}; wait for its end, or cancel it first")
+        }
         Refusal::NotApplied => "it changed nothing that could be undone".to_owned(),
         Refusal::Undone(undo) => format!("import {undo} undoes it already"),
         Refusal::Gone => "what it changed is not kept any more".to_owned(),

@@ -2,6 +2,7 @@
 
 use muster_store::problems::{Place, Problem, Warned};
 
+use crate::invocation::Invocation;
 use crate::output::number;
 
 /// One warning, for people.
@@ -10,8 +11,8 @@ pub(super) fn warned(warned: &Warned) -> String {
     format!("{:>9}  {message} [warning]\n           {}", number(*count), places(first, *count))
 }
 
-/// One cause, for people.
-pub(super) fn problem_text(problem: &Problem, advice: bool) -> String {
+/// One cause, for people, with advice if it is known how the command was invoked.
+pub(super) fn problem_text(problem: &Problem, invocation: Option<&Invocation>) -> String {
     let field = problem.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();
     let example = problem
         .example
@@ -25,16 +26,17 @@ pub(super) fn problem_text(problem: &Problem, advice: bool) -> String {
         problem.code,
         places(&problem.first, problem.count)
     );
-    if let Some(advice) = problem.advice.as_deref().filter(|_| advice) {
+    if let (Some(advice), Some(invocation)) = (problem.advice.as_deref(), invocation) {
         text.push_str("\n           ");
-        text.push_str(advice);
+        text.push_str(&invocation.completed(advice));
     }
     text
 }
 
 /// The first records of many, for people.
 fn places(first: &[Place], count: u64) -> String {
-    let place = |place: &Place| match place.line {
+    // An older server tells line 0 of what has none.
+    let place = |place: &Place| match place.line.filter(|line| *line > 0) {
         Some(line) => format!("record {}, line {}", number(place.record), number(line)),
         None => format!("record {}", number(place.record)),
     };

@@ -17,7 +17,9 @@ mod watch;
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
+use muster_domain::id::ImportId;
 use muster_domain::import::{ChunkState, ImportState};
 use muster_domain::planned::OnDrift;
 use muster_domain::tenant::Slug;
@@ -31,6 +33,7 @@ use crate::client::{Remote, ServerToken};
 use crate::connect::{self, Need, Session};
 use crate::failure::Exit;
 use crate::invocation::Invocation;
+use crate::output::stderr_line;
 use crate::pipeline::{dispatch_options, receive_limits};
 use crate::shutdown::Shutdown;
 use crate::values::one_of;
@@ -177,7 +180,7 @@ enum ImportsCommand {
     },
     /// Show what an import would do that was planned and not applied: counts, sums by field, and what somebody should look at
     #[command(
-        after_help = "Examples:\n  muster import users people.csv --plan\n  muster imports plan last\n  muster imports plan last --diff --field phone_number"
+        after_help = "Examples:\n  muster import users people.csv --plan\n  muster imports plan last\n  muster imports plan last --diff --field phone_number\n  muster imports plan last --diff --outcome skipped"
     )]
     Plan(plan::PlanArgs),
     /// Start an import that was received and waits, or apply what was planned
@@ -296,7 +299,7 @@ async fn command(
     let invocation = Invocation::new(args.server.as_deref(), args.token.file(), &args.tenant);
     if let Some((action, which, cause)) = args.what.action() {
         let id = backend.find(&which.id).await?;
-        let view = backend.perform(id, action, &cause).await?;
+        let view = act(backend, id, action, &cause, &invocation).await?;
         return Box::pin(go_on(args, config, backend, &view, action.sets_going(), &invocation, shutdown))
             .await;
     }
@@ -318,7 +321,7 @@ async fn command(
     match &args.what {
         ImportsCommand::List { state, limit } => show::list(&backend.list(*state, *limit).await?, args.json),
         ImportsCommand::Show(which) => {
-            show::one(&backend.show(backend.find(&which.id).await?).await?, args.json, &invocation)
+            shown(backend, backend.find(&which.id).await?, args.json, &invocation).await
         }
         ImportsCommand::Records { which, outcome, cause, after, limit } => {
             let id = backend.find(&which.id).await?;
@@ -341,10 +344,50 @@ async fn command(
         }
         ImportsCommand::Problems { which, limit } => {
             let id = backend.find(&which.id).await?;
-            show::problems(backend, id, *limit, args.json).await
+            show::problems(backend, id, *limit, args.json, &invocation).await
         }
         what => written(what, args.json, backend, &invocation).await,
     }
+}
+
+/// Shows one import, with the undo that it has.
+async fn shown(
+    backend: &Backend<'_>,
+    id: ImportId,
+    as_json: bool,
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
+    let view = backend.show(id).await?;
+    // What never ended has no undo.
+    let undone_by = match view.state.is_final() && !as_json {
+        true => undo::preview(backend, id).await.ok().and_then(|found| found.undone_by),
+        false => None,
+    };
+    show::one(&view, undone_by.map(ImportId::new), as_json, invocation)
+}
+
+/// Does it to an import, and says so where nothing was to be done. The API answers that as success, since a client may repeat a request.
+async fn act(
+    backend: &Backend<'_>,
+    id: ImportId,
+    action: ImportAction,
+    cause: &CauseArgs,
+    invocation: &Invocation,
+) -> anyhow::Result<View> {
+    // A token may be for changes alone: then it is done without a look before.
+    let before = backend.show(id).await.ok();
+    let done = backend.perform(id, action, cause).await;
+    let is_cancelled = before.as_ref().is_some_and(|before| before.state == ImportState::Cancelled);
+    let view = match done {
+        Err(error) if action == ImportAction::Retry && is_cancelled => {
+            bail!("{error}; `{}` goes on where it stopped", invocation.command("resume", id))
+        }
+        done => done?,
+    };
+    if let Some(text) = before.and_then(|before| action.told_idle(&before, &view, invocation)) {
+        stderr_line(text);
+    }
+    Ok(view)
 }
 
 /// What is written to a file or shown as it is.
@@ -413,5 +456,5 @@ async fn go_on(
     {
         return local.drive(config, view.id, args.json, invocation, shutdown).await;
     }
-    show::one(view, args.json, invocation)
+    show::one(view, None, args.json, invocation)
 }

@@ -31,12 +31,27 @@ pub(crate) struct PlanArgs {
     /// Show what changes of each user, line by line, and what fails
     #[arg(long)]
     diff: bool,
-    /// With --diff: only records that change this field, as `metadata.office` or `phone_number`
+    /// With --diff: only records that change this field, as `metadata.office` or `phone_number`; of an undo also those that leave it as it
+    /// is, and those that delete their user
     #[arg(long, value_name = "FIELD", requires = "diff")]
     field: Option<String>,
+    /// With --diff: only records with this outcome; of an undo `skipped` are those that are left alone
+    #[arg(long, value_name = "OUTCOME", requires = "diff", value_parser = ["inserted", "updated", "skipped", "failed"])]
+    outcome: Option<String>,
     /// Make the plan anew, as things are now
     #[arg(long, conflicts_with = "diff")]
     pub(super) again: bool,
+}
+
+impl PlanArgs {
+    fn outcome(&self) -> Option<Outcome> {
+        match self.outcome.as_deref()? {
+            "inserted" => Some(Outcome::Inserted),
+            "updated" => Some(Outcome::Updated),
+            "skipped" => Some(Outcome::Skipped),
+            _ => Some(Outcome::Failed),
+        }
+    }
 }
 
 /// Shows a plan.
@@ -47,15 +62,15 @@ pub(super) async fn show(
     as_json: bool,
     invocation: &Invocation,
 ) -> anyhow::Result<Exit> {
-    let plan = read(backend, id).await?;
+    let plan = read(backend, id, invocation).await?;
     if !args.diff {
         return tell(&plan, as_json, invocation);
     }
     let mut after = None;
     loop {
         let page = match backend {
-            Backend::Local(local) => local.planned(id, args.field.as_deref(), after.as_deref()).await?,
-            Backend::Remote(remote) => remote.planned(id, args.field.as_deref(), after.as_deref()).await?,
+            Backend::Local(local) => local.planned(id, args, after.as_deref()).await?,
+            Backend::Remote(remote) => remote.planned(id, args, after.as_deref()).await?,
         };
         for record in &page.records {
             if as_json {
@@ -71,7 +86,7 @@ pub(super) async fn show(
     }
 }
 
-async fn read(backend: &Backend<'_>, id: ImportId) -> anyhow::Result<PlanView> {
+async fn read(backend: &Backend<'_>, id: ImportId, invocation: &Invocation) -> anyhow::Result<PlanView> {
     let plan = match backend {
         Backend::Local(local) => local.plan(id).await,
         Backend::Remote(remote) => remote.plan(id).await,
@@ -81,7 +96,8 @@ async fn read(backend: &Backend<'_>, id: ImportId) -> anyhow::Result<PlanView> {
         && view.state == ImportState::Cancelled
         && view.options.undo.is_some()
     {
-        bail!("import {id} was cancelled and has no plan: `muster imports resume {id}` goes on with it");
+        let resume = invocation.command("resume", id);
+        bail!("import {id} was cancelled and has no plan: `{resume}` goes on with it");
     }
     plan
 }
@@ -93,7 +109,7 @@ pub(super) async fn planned(
     as_json: bool,
     invocation: &Invocation,
 ) -> anyhow::Result<Exit> {
-    tell(&read(backend, id).await?, as_json, invocation)
+    tell(&read(backend, id, invocation).await?, as_json, invocation)
 }
 
 /// Tells the sums of a plan and how to go on.
@@ -233,11 +249,12 @@ impl Local<'_> {
     async fn planned(
         &self,
         id: ImportId,
-        field: Option<&str>,
+        args: &PlanArgs,
         after: Option<&str>,
     ) -> anyhow::Result<PlannedList> {
         let after = after.map(str::parse).transpose()?.unwrap_or_default();
-        let wanted = PlannedPage { field, outcome: None, after, limit: usize::from(PAGE) };
+        let (field, outcome) = (args.field.as_deref(), args.outcome());
+        let wanted = PlannedPage { field, outcome, after, limit: usize::from(PAGE) };
         let page = plans::page(&self.session.store, self.tenant, id, wanted).await?;
         let next = page.next.map(|place| place.to_string());
         let records = page.records.into_iter().map(|record| PlannedView::new(record, true)).collect();
@@ -253,13 +270,14 @@ impl Remote {
     async fn planned(
         &self,
         id: ImportId,
-        field: Option<&str>,
+        args: &PlanArgs,
         after: Option<&str>,
     ) -> anyhow::Result<PlannedList> {
         let call = operations::IMPORTS_PLAN_CHANGES
             .at(&[&id])
             .with("limit", PAGE.to_string())
-            .with_all(field.map(|field| ("field", field.to_owned())))
+            .with_all(args.field.clone().map(|field| ("field", field)))
+            .with_all(args.outcome.clone().map(|outcome| ("outcome", outcome)))
             .with_all(after.map(|after| ("after", after.to_owned())));
         self.ask(call).await
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use futures_util::StreamExt;
 use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
 use muster_producer::api::RecordView;
 use serde_json::Value;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -39,7 +40,7 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Exit> {
             ];
             row.extend(numbers.map(number));
             row.push(view.created_at.format("%Y-%m-%d %H:%M:%S").to_string());
-            row.push(view.filename.clone().unwrap_or_default());
+            row.push(file(view, views));
             row
         })
         .collect();
@@ -67,7 +68,26 @@ pub(super) fn list(views: &[View], as_json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-pub(super) fn one(view: &View, as_json: bool, invocation: &Invocation) -> anyhow::Result<Exit> {
+/// The file of an import; of an undo the import that it undoes, and of an import the newest of its undos, which stand before it in the list.
+fn file(view: &View, views: &[View]) -> String {
+    let mut file = view.filename.clone().unwrap_or_default();
+    if let Some(undo) = &view.options.undo {
+        file = format!("{}, import {}", if file.is_empty() { "undo" } else { &file }, undo.of);
+    }
+    let undoes = |other: &&View| other.options.undo.as_ref().is_some_and(|undo| undo.of == view.id);
+    if let Some(undo) = views.iter().find(undoes) {
+        file.push_str(&format!(" (undo {}: {})", undo.id, undo.state));
+    }
+    file
+}
+
+/// Shows one import. `undone_by`: its undo, where it is looked up and there is one.
+pub(super) fn one(
+    view: &View,
+    undone_by: Option<ImportId>,
+    as_json: bool,
+    invocation: &Invocation,
+) -> anyhow::Result<Exit> {
     if as_json {
         json(view)?;
         return Ok(Exit::Done);
@@ -86,8 +106,8 @@ pub(super) fn one(view: &View, as_json: bool, invocation: &Invocation) -> anyhow
     rows.extend(view.mends.map(|parent| vec!["mends".to_owned(), parent.to_string()]));
     rows.extend(view.family.iter().map(|family| vec!["family".to_owned(), family.summary.clone()]));
     rows.extend(view.progress.iter().flat_map(super::watch::rows));
-    let options = serde_json::to_value(&view.options)?;
-    rows.extend(flat("", &options).into_iter().filter(|row| row[0] != "enrolment.group_id"));
+    rows.extend(undone_by.map(|undo| vec!["undone by".to_owned(), undo.to_string()]));
+    rows.extend(options(view)?);
     rows.extend(flat("chunks ", &serde_json::to_value(view.chunks)?));
     let times = [
         ("created", Some(view.created_at)),
@@ -101,10 +121,48 @@ pub(super) fn one(view: &View, as_json: bool, invocation: &Invocation) -> anyhow
     let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
     let lines: Vec<String> = rows.iter().map(|row| format!("{:width$}  {}", row[0], row[1])).collect();
     stdout_line(lines.join("\n"))?;
+    if let Some(text) = next(view, invocation) {
+        stderr_line(text);
+    }
     if view.counts.failed > 0 {
         stderr_line(format_args!("failed records: {}", super::summary::failed(view, invocation)));
     }
     Ok(Exit::Done)
+}
+
+/// What the import was asked to do. The options of files mean nothing to an undo.
+fn options(view: &View) -> anyhow::Result<Vec<Vec<String>>> {
+    let Some(undo) = &view.options.undo else {
+        let rows = flat("", &serde_json::to_value(&view.options)?).into_iter();
+        return Ok(rows.filter(|row| row[0] != "enrolment.group_id").collect());
+    };
+    let row = |name: &str, text: String| vec![name.to_owned(), text];
+    let mut rows = vec![row("undoes", undo.of.to_string())];
+    if !undo.fields.is_empty() {
+        rows.push(row("fields", undo.fields.join(", ")));
+    }
+    rows.extend(undo.records.as_ref().map(|records| row("records", records.to_string())));
+    rows.extend(
+        undo.outcome.map(|outcome| {
+            row("outcome", serde_json::json!(outcome).as_str().unwrap_or_default().to_owned())
+        }),
+    );
+    rows.extend(undo.code.map(|code| row("code", code.to_string())));
+    rows.push(row("start", view.options.start.to_string()));
+    Ok(rows)
+}
+
+/// What to type next, of an import that waits for somebody.
+fn next(view: &View, invocation: &Invocation) -> Option<String> {
+    let (proceed, cancel) = (invocation.command("proceed", view.id), invocation.command("cancel", view.id));
+    match view.state {
+        ImportState::Planned => {
+            let plan = invocation.command("plan", view.id);
+            Some(format!("to see its plan: {plan}\nto apply it: {proceed}\nto drop it:  {cancel}"))
+        }
+        ImportState::Received => Some(format!("to start it: {proceed}\nto drop it:  {cancel}")),
+        _ => None,
+    }
 }
 
 /// The members of an object that hold a number or a text.
@@ -132,6 +190,7 @@ pub(super) async fn problems(
     id: ImportId,
     limit: u8,
     as_json: bool,
+    invocation: &Invocation,
 ) -> anyhow::Result<Exit> {
     let found = backend.problems(id, limit).await?;
     if as_json {
@@ -142,7 +201,7 @@ pub(super) async fn problems(
         stdout_line("nothing failed, and nothing was warned of")?;
         return Ok(Exit::Done);
     }
-    let failures = found.problems.iter().map(|problem| problem_text(problem, true));
+    let failures = found.problems.iter().map(|problem| problem_text(problem, Some(invocation)));
     let mut lines: Vec<String> = failures.chain(found.warnings.iter().map(warned)).collect();
     if found.more || found.more_warnings {
         lines.push("and further causes; --limit shows more".to_owned());
@@ -186,8 +245,11 @@ fn line(record: &RecordView) -> String {
     if let Some(reason) = record.reason {
         line.push_str(&format!("  {}", reason.as_str()));
     }
-    if let Some(identifier) = &record.identifier {
-        line.push_str(&format!("  {}", identifier.escape_debug()));
+    match (&record.identifier, record.user_id) {
+        (Some(identifier), _) => line.push_str(&format!("  {}", identifier.escape_debug())),
+        // A record of an undo has no identifier: `muster users show` tells who it is.
+        (None, Some(user)) => line.push_str(&format!("  user {user}")),
+        (None, None) => {}
     }
     for error in &record.errors {
         let field = error.field.as_deref().map(|field| format!("{field}: ")).unwrap_or_default();

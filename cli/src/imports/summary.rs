@@ -183,7 +183,7 @@ fn text(view: &View, details: &Details, invocation: &Invocation) -> String {
         text.push_str("\nThe file has no records: it has a header or an empty list, and nothing else.");
     }
     for problem in &details.problems {
-        let _ = write!(text, "\n{}", problem_text(problem, false));
+        let _ = write!(text, "\n{}", problem_text(problem, None));
     }
     for warning in &details.warnings {
         let _ = write!(text, "\n{}", warned(warning));

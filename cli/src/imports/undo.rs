@@ -4,6 +4,7 @@ use anyhow::bail;
 use clap::Args;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
 use muster_domain::options::Start;
 use muster_domain::undo::{RecordRanges, Undo, UndoCode};
 use muster_producer::api::UndoPreview;
@@ -19,6 +20,9 @@ use crate::failure::usage;
 use crate::invocation::Invocation;
 use crate::output::{number, stderr_line};
 use crate::view::View;
+
+/// Most undos of undos that are followed.
+const MOST_UNDOS: usize = 50;
 
 /// Options of `muster imports undo`.
 #[derive(Debug, Args)]
@@ -67,6 +71,11 @@ impl UndoArgs {
         self.field.iter().map(path).collect()
     }
 
+    /// Whether only a part of the import is meant.
+    fn is_part(&self) -> bool {
+        !self.field.is_empty() || self.records.is_some() || self.outcome.is_some() || self.code.is_some()
+    }
+
     fn start(&self) -> Start {
         match (self.hold, self.now) {
             (true, _) => Start::Manual,
@@ -92,20 +101,23 @@ pub(super) async fn undo(
     invocation: &Invocation,
 ) -> anyhow::Result<Option<View>> {
     let fields = args.fields()?;
-    let preview = match backend {
-        Backend::Local(local) => local.undo_preview(id).await?,
-        Backend::Remote(remote) => remote.undo_preview(id).await?,
-    };
+    if args.check && args.is_part() {
+        return Err(usage(
+            "--check counts the whole import: leave out --field, --records, --outcome and --code. The plan of an undo counts with them",
+        ));
+    }
+    let preview = preview(backend, id).await?;
     if args.check && as_json {
         crate::output::json(&preview)?;
     } else {
         tell(&preview, args.check, invocation);
     }
+    // Planned or only checked, it is refused with the same words.
+    if let Some(code) = preview.refused {
+        bail!(refused(backend, &preview, code, invocation).await?);
+    }
     if args.check {
-        return match preview.refused {
-            Some(code) => bail!(refused(&preview, code, invocation)),
-            None => Ok(None),
-        };
+        return Ok(None);
     }
     let view = match backend {
         Backend::Local(local) => local.undo(id, args, fields).await?,
@@ -114,15 +126,78 @@ pub(super) async fn undo(
     Ok(Some(view))
 }
 
-/// Why an import cannot be undone, and what there is instead.
-fn refused(preview: &UndoPreview, code: ErrorCode, invocation: &Invocation) -> String {
-    let id = preview.import;
-    match preview.undone_by {
-        Some(undo) => format!(
-            "import {id} cannot be undone: import {undo} undoes it already [{code}]; `{}` shows it",
-            invocation.command("show", undo)
-        ),
-        None => format!("import {id} cannot be undone: {} [{code}]", code.explanation()),
+/// What an undo of an import could do.
+pub(super) async fn preview(backend: &Backend<'_>, id: ImportId) -> anyhow::Result<UndoPreview> {
+    match backend {
+        Backend::Local(local) => local.undo_preview(id).await,
+        Backend::Remote(remote) => remote.undo_preview(id).await,
+    }
+}
+
+/// Why an import cannot be undone, and what to type instead.
+async fn refused(
+    backend: &Backend<'_>,
+    preview: &UndoPreview,
+    code: ErrorCode,
+    invocation: &Invocation,
+) -> anyhow::Result<String> {
+    let id = ImportId::new(preview.import);
+    let why = match (code, preview.undone_by) {
+        (ErrorCode::AlreadyUndone, Some(undo)) => {
+            return undone(backend, (id, ImportId::new(undo)), code, invocation).await;
+        }
+        // It may have an undo as well, and run once more since.
+        (ErrorCode::StateConflict, _) => not_ended(id, backend.show(id).await?.state, invocation),
+        (code, _) => code.explanation().to_owned(),
+    };
+    Ok(format!("import {id} cannot be undone: {why} [{code}]"))
+}
+
+/// What to do with an import that has not ended before it is undone.
+fn not_ended(id: ImportId, state: ImportState, invocation: &Invocation) -> String {
+    match state {
+        ImportState::Receiving => "it is still received; wait for the end of its upload".to_owned(),
+        state => {
+            format!("it is {state}; cancel it first, then undo it: `{}`", invocation.command("cancel", id))
+        }
+    }
+}
+
+/// Which undo an import has. Undos of undos are followed to the newest one, since only that one can be undone.
+async fn undone(
+    backend: &Backend<'_>,
+    (id, first): (ImportId, ImportId),
+    code: ErrorCode,
+    invocation: &Invocation,
+) -> anyhow::Result<String> {
+    let (mut newest, mut count) = (first, 1);
+    while count < MOST_UNDOS
+        && let Some(later) = preview(backend, newest).await?.undone_by
+    {
+        (newest, count) = (ImportId::new(later), count + 1);
+    }
+    let state = backend.show(newest).await?.state;
+    let next = next_step(newest, state, count, invocation);
+    let found = format!("import {id} cannot be undone: import {first} undoes it already [{code}]");
+    Ok(match count {
+        1 => format!("{found}; {next}"),
+        _ => format!("{found}; undos of that undo followed, and {newest} is the newest of them: {next}"),
+    })
+}
+
+/// What can be done with the newest of so many undos, each of which undoes the one before.
+fn next_step(undo: ImportId, state: ImportState, count: usize, invocation: &Invocation) -> String {
+    let command = |what| invocation.command(what, undo);
+    match state {
+        ImportState::Received | ImportState::Planned => {
+            format!("`{}` does it, `{}` drops it", command("proceed"), command("cancel"))
+        }
+        ImportState::Cancelled => format!("`{}` goes on where it stopped", command("resume")),
+        // Every second one brings back what the import did.
+        ImportState::Completed if count.is_multiple_of(2) => {
+            format!("`{}` takes the import's changes back once more", command("undo"))
+        }
+        _ => format!("`{}` shows it", command("show")),
     }
 }
 
@@ -199,5 +274,29 @@ impl Remote {
             .with_all(args.outcome.clone().map(|outcome| ("outcome", outcome)))
             .with_all(args.code.map(|code| ("code", code.to_string())));
         self.ask_without_limit(call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_undo_says_what_to_type() {
+        let id: ImportId = "0190a5f0-7b7c-7000-8000-000000000001".parse().unwrap();
+        let invocation = Invocation::new(None, None, &"acme".parse().unwrap());
+        let told = |state, count| next_step(id, state, count, &invocation);
+        let with = |what: &str| format!("`muster imports {what} {id} --tenant acme`");
+        assert_eq!(
+            told(ImportState::Planned, 1),
+            format!("{} does it, {} drops it", with("proceed"), with("cancel"))
+        );
+        assert!(told(ImportState::Cancelled, 1).starts_with(&with("resume")));
+        assert_eq!(told(ImportState::Completed, 1), format!("{} shows it", with("show")));
+        // The undo was undone: what the import did is there again.
+        assert!(told(ImportState::Completed, 2).starts_with(&with("undo")));
+        assert_eq!(told(ImportState::Completed, 3), format!("{} shows it", with("show")));
+        assert!(not_ended(id, ImportState::Paused, &invocation).ends_with(&with("cancel")));
+        assert!(!not_ended(id, ImportState::Receiving, &invocation).contains("cancel"));
     }
 }

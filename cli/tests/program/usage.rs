@@ -174,6 +174,10 @@ fn completions_and_explanations_need_nothing() {
         "{told:#?}"
     );
     assert!(told.stdout.contains("\nWhat to do\n  ") && told.stdout.contains("\nExample\n  "), "{told:#?}");
+    for reason in ["changed_since", "gone", "superseded", "deleted"] {
+        let told = desk.run(&["explain", reason]).exits(0);
+        assert!(told.stdout.starts_with(&format!("{reason} (met in: ")), "{told:#?}");
+    }
     let listed = desk.run(&["explain"]).exits(0);
     let all = desk.run(&["explain", "--json"]).exits(0).json();
     for one in all.as_array().unwrap() {

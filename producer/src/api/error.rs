@@ -382,9 +382,13 @@ impl ApiError {
 
 fn why_not(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::State(state) => format!("the import that is undone is {state}, so it cannot be undone now"),
+        Refusal::State(state) => {
+            format!("the import to undo is {state}: cancel it first, or wait for its end, then undo it")
+        }
         Refusal::NotApplied => "the import changed nothing that could be undone".to_owned(),
-        Refusal::Undone(undo) => format!("import {undo} undoes it already"),
+        Refusal::Undone(undo) => {
+            format!("import {undo} undoes it already; where that one was undone itself, undo the newest undo")
+        }
         Refusal::Gone => "what the import changed is not kept any more, so it cannot be undone".to_owned(),
     }
 }

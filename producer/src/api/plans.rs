@@ -280,7 +280,7 @@ async fn is_there(store: &Store, tenant: TenantId, import: ImportId) -> Result<(
 #[utoipa::path(
     get, path = "/v1/imports/{id}/plan/changes", tag = "imports", operation_id = "imports_plan_changes",
     params(("id" = String, Path),
-           ("field" = Option<String>, Query, description = "those that change this field: `given_name`, `metadata.office`, `metadata`, `roles`, `roles.3`"),
+           ("field" = Option<String>, Query, description = "those that change this field: `given_name`, `metadata.office`, `metadata`, `roles`, `roles.3`; of an undo also those that leave it as it is, and those that delete their user"),
            ("outcome" = Option<String>, Query, description = "inserted, updated, skipped or failed"),
            ("after" = Option<String>, Query, description = "`next` of the page before"),
            ("limit" = Option<u16>, Query, description = "Most records of the page; one of large records ends sooner")),

@@ -169,7 +169,7 @@ fn causes(problems: &Problems) -> Markup {
                             td.number { (thousands(problem.count)) }
                             td {
                                 @match problem.code.parse::<ErrorCode>() {
-                                    Ok(code) => { (code.explanation()) br; small { (code.advice()) } }
+                                    Ok(code) => { (code.explanation()) br; small { (problem.advice.as_deref().unwrap_or(code.advice())) } }
                                     Err(_) => { (problem.code) }
                                 }
                             }

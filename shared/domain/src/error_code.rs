@@ -137,7 +137,7 @@ catalogue! {
     MostlyInvalid = "mostly_invalid" {
         met: File;
         advice: "Fix the cause that the message names. Usually it is one option (`--encoding`, `--dates`, `--phone-country`) or one \
-                 column. `muster inspect` shows all causes. `--brake 0` imports anyway, `--brake 80` stops only above 80 %.";
+                 column. `muster inspect FILE` shows all causes. `--brake 0` imports anyway, `--brake 80` stops only above 80 %.";
     }
     /// The workbook has no sheet of the name or number that was asked for.
     SheetUnknown = "sheet_unknown" {
@@ -149,7 +149,7 @@ catalogue! {
     /// only one and some only the other, or it is too large to wait until it was looked at as a whole.
     DaysUnproved = "days_unproved" {
         met: File;
-        advice: "Ask the author of the file, and use `--dates dmy` or `--dates mdy` (over HTTP `dates`). `muster inspect` shows the dates of a file.";
+        advice: "Ask the author of the file, and use `--dates dmy` or `--dates mdy` (over HTTP `dates`). `muster inspect FILE` shows the dates of a file.";
     }
     /// The format named is none of csv, json, ndjson, xlsx.
     FormatUnknown = "format_unknown" {
@@ -184,7 +184,7 @@ catalogue! {
     ValueRedacted = "value_redacted" {
         met: Record;
         advice: "A file of failed records shows nothing that may be a secret (a PIN, a token, what looks like a hash). Enter the \
-                 value again, or leave it out: an empty cell, or no key. `muster imports retry` still has what was hidden.";
+                 value again, or leave it out: an empty cell, or no key. `muster imports retry <ID>` still has what was hidden.";
         example: "a@example.com,REDACTED      wrong\n\
                   a@example.com,4711";
     }
@@ -337,7 +337,7 @@ catalogue! {
     /// The import was refused because it has invalid records and was asked to refuse them.
     InvalidRecords = "invalid_records" {
         met: File;
-        advice: "`muster imports failed` has the invalid records with their errors. Correct them in the file and import it again, or let only them fail with `--on-invalid continue`.";
+        advice: "`muster imports failed <ID>` has the invalid records with their errors. Correct them in the file and import it again, or let only them fail with `--on-invalid continue`.";
     }
 
     // One record.
@@ -504,19 +504,20 @@ catalogue! {
         met: Record;
         advice: "The message has the SQLSTATE. Most often a constraint or trigger was added to Muster's tables: look for it there, since \
                  the database's words may hold people's values, and so are neither shown nor in the log of the bundled database. P0001 is \
-                 what a function or trigger raises itself. Once it is gone, `muster imports retry` applies the record.";
+                 what a function or trigger raises itself. Once it is gone, `muster imports retry <ID>` applies the record.";
     }
     /// The chunk could not be applied, and its attempts are spent.
     ChunkDead = "chunk_dead" {
         met: Record;
         advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
-                 `muster imports retry`.";
+                 `muster imports retry <ID>`.";
     }
     /// Something changed since the import was planned, and the record would no longer come to what its plan says.
     ChangedSincePlan = "changed_since_plan" {
         met: Record;
-        advice: "The message names the fields. `muster imports plan` shows what was planned. If the record is to be applied \
-                 as things are now, `muster imports retry --code changed_since_plan`; with `on_drift=apply` all such records are.";
+        advice: "The message names the fields. `muster imports plan <ID> --diff` shows what was planned. If the record is to be \
+                 applied as things are now, `muster imports retry <ID> --code changed_since_plan`. Whoever wants all such records applied \
+                 from the beginning proceeds with `--on-drift apply` (over HTTP `on_drift=apply`).";
     }
     /// A change that an undo should revert cannot be read: its stored form is damaged.
     ChangeUnreadable = "change_unreadable" {
@@ -538,8 +539,8 @@ catalogue! {
     /// No credential, or none that is known.
     Unauthorized = "unauthorized" {
         met: Request;
-        advice: "Send `Authorization: Bearer …` with a token of the tenant that was not revoked; `muster token \
-                 create` makes one.";
+        advice: "Send `Authorization: Bearer …` with a token of the tenant that was not revoked; `muster token create \
+                 --name <NAME> --scope <SCOPE>` makes one.";
     }
     /// The credential may not do this.
     Forbidden = "forbidden" {
@@ -549,7 +550,7 @@ catalogue! {
     /// The tenant of the credential is disabled: nothing is done for it, and its imports wait.
     TenantDisabled = "tenant_disabled" {
         met: Request;
-        advice: "Ask the operator of the installation, who enables it with `muster tenant enable`.";
+        advice: "Ask the operator of the installation, who enables it with `muster tenant enable <TENANT>`.";
     }
     /// No such thing, or none that this credential may see.
     NotFound = "not_found" {
@@ -582,7 +583,7 @@ catalogue! {
     /// The import, or what else the request is about, is in a state in which this cannot be done.
     StateConflict = "state_conflict" {
         met: Request;
-        advice: "Read the state again. An import that has ended cannot be paused or cancelled, and a running one cannot be retried. A webhook has two secrets at most, and one at least.";
+        advice: "Read the state again. An import that has ended cannot be paused or cancelled, and one that was cancelled is resumed, not retried. One that has not ended is undone after it was cancelled: `muster imports cancel <ID>`. A webhook has two secrets at most, and one at least.";
     }
     /// The import has no plan: it was not asked for one, or it was cancelled before the plan was applied.
     NoPlan = "no_plan" {
@@ -592,13 +593,14 @@ catalogue! {
     /// The import changed no user, so there is nothing that could be undone.
     NotApplied = "not_applied" {
         met: Request;
-        advice: "Nothing is to be done. `muster imports show` has what became of its records; with limits, name more.";
+        advice: "Nothing is to be done. `muster imports show <ID>` has what became of its records; with limits, name more.";
     }
     /// The import has been undone, or its undo is under way.
     AlreadyUndone = "already_undone" {
         met: Request;
-        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it continues where it stopped. To restore the import's changes, undo that undo. Its records show what it did not change because somebody else had changed it: `muster imports \
-                 records`.";
+        advice: "The error's `import_id` names the undo. If it was cancelled, resume it: it continues where it stopped. To restore the import's changes, undo that undo; where \
+                 that was done already, undo the newest undo to take the changes back again. Its records show what it did not change \
+                 because somebody else had changed it: `muster imports records <ID>`.";
     }
     /// What the import changed is not kept any more, or never was: it cannot be undone.
     BeforeImagesGone = "before_images_gone" {

@@ -587,6 +587,10 @@ table! {
         UndoBlamesTheUnchanged = "undo_blames_the_unchanged",
         /// A cancelled undo is resumed, and an undone import driven again, whatever another undo does meanwhile.
         UndosAtOnce = "undos_at_once",
+        /// A group of failures is told with the fields of its first record.
+        FirstForAll = "first_for_all",
+        /// An undo of which a retry took back all that had failed is no whole one: the import may be undone once more.
+        HealedUndoIsNotWhole = "healed_undo_is_not_whole",
         /// A membership that an undo gives back outlives its user.
         UndoEnrolsNobody = "undo_enrols_nobody",
         /// Numbers are other ones where they are only written in another way.

@@ -42,6 +42,71 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Exists,
+        Self::Unchanged,
+        Self::Cancelled,
+        Self::Enrolled,
+        Self::Superseded,
+        Self::Deleted,
+        Self::ChangedSince,
+        Self::Gone,
+    ];
+
+    /// The outcome that it is a reason of.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Enrolled | Self::Deleted => Outcome::Updated,
+            Self::Exists
+            | Self::Unchanged
+            | Self::Cancelled
+            | Self::Superseded
+            | Self::ChangedSince
+            | Self::Gone => Outcome::Skipped,
+        }
+    }
+
+    /// What it means, in a sentence.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Exists => "The user exists, and existing users were not to be changed.",
+            Self::Unchanged => {
+                "The user is already as the record wants it, or, in an undo, as it was before."
+            }
+            Self::Cancelled => "The import was cancelled before the record's turn.",
+            Self::Enrolled => "No field changed; the user was enrolled in the organization.",
+            Self::Superseded => {
+                "When the record was retried, a later record of the file for the same user had been applied."
+            }
+            Self::Deleted => "The undo deleted the user that the import had inserted.",
+            Self::ChangedSince => {
+                "Somebody changed the user after the import that is undone, and the undo left it as it is."
+            }
+            Self::Gone => {
+                "The user was deleted after the import that is undone, so nothing is left to take back."
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Exists => {
+                "If existing users are to be changed, import the file with `--on-existing update`."
+            }
+            Self::Unchanged | Self::Enrolled | Self::Deleted | Self::Gone => "Nothing is to be done.",
+            Self::Cancelled => "`muster imports resume <ID>` goes on where the import stopped.",
+            Self::Superseded => {
+                "Nothing is to be done: the later record counts. If this one is to count, import it alone."
+            }
+            Self::ChangedSince => {
+                "The record's warning names the fields, and who changed them where that is known. `muster users show <USER>` \
+                 shows the user as it is now. Whoever wants the earlier values all the same imports them, or changes the user by hand."
+            }
+        }
+    }
+
     /// The text in responses.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -316,6 +381,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn every_reason_is_one_of_its_outcome_and_explained() {
+        for reason in Reason::ALL {
+            let verdict = Verdict { outcome: reason.outcome(), reason: Some(reason) };
+            assert!(Verdict::BYTES.contains(&verdict), "{reason:?}");
+            for text in [reason.explanation(), reason.advice()] {
+                assert!(text.ends_with('.') && !text.contains("  "), "{text}");
+            }
+        }
+        let told = Verdict::BYTES.iter().filter(|verdict| verdict.reason.is_some()).count();
+        assert_eq!(told, Reason::ALL.len());
+    }
 
     #[test]
     fn every_verdict_has_its_byte() {

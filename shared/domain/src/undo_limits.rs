@@ -35,6 +35,14 @@ pub struct Undo {
     /// It is known that the import changed no user more than once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// How many times a retry opened a chunk of it again for nothing but records that had failed as `changed_since_plan`: of those, and of
+    /// what waited for them, nothing is left after it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drifted: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is told of records that changed a user, and not of all of them.
@@ -104,7 +112,16 @@ pub fn names_field(named: &str, path: &str) -> bool {
 impl Undo {
     /// Everything that an import did.
     pub fn whole(of: ImportId, since: DateTime<Utc>) -> Self {
-        Self { of, since, fields: Vec::new(), records: None, outcome: None, code: None, once: false }
+        Self {
+            of,
+            since,
+            fields: Vec::new(),
+            records: None,
+            outcome: None,
+            code: None,
+            once: false,
+            drifted: 0,
+        }
     }
 
     /// Whether everything is taken back.

@@ -30,11 +30,11 @@ pub struct Problem {
     pub field: Option<String>,
     /// How many errors have it.
     pub count: u64,
-    /// The message of the first one.
+    /// The message of the first one, or what is true of all where each of the messages names fields of its own record.
     pub message: String,
     /// The value of the first record, as uploaded, if it is not a secret.
     pub example: Option<String>,
-    /// What to do about it.
+    /// What to do about it; the import's id is in its commands.
     pub advice: Option<String>,
     /// The first records.
     pub first: Vec<Place>,
@@ -141,7 +141,8 @@ async fn failures(
 ) -> Result<(Vec<Problem>, bool), StoreError> {
     let rows = sqlx::query!(
         r#"with causes as (
-                select error->>'code' as code, error->>'field' as field, count(*) as count, min(issue.record) as record
+                select error->>'code' as code, error->>'field' as field, count(*) as count, min(issue.record) as record,
+                       min(error->>'message') <> max(error->>'message') as differ
                   from record_issues as issue
                  cross join lateral json_array_elements(issue.errors) as error
                  where issue.import_id = $1 and issue.failed
@@ -151,7 +152,7 @@ async fn failures(
                  limit $2
            )
            select causes.code as "code!", causes.field, causes.count as "count!", first.records as "records!",
-                  issue.source as "source: sqlx::types::Json<Box<Json>>",
+                  issue.source as "source: sqlx::types::Json<Box<Json>>", coalesce(causes.differ, false) as "differ!",
                   (select error->>'message'
                      from json_array_elements(issue.errors) as error
                     where error->>'code' = causes.code and error->>'field' is not distinct from causes.field
@@ -183,13 +184,25 @@ async fn failures(
     let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Problem {
         first: row.records.iter().map(|record| place(*record, &lines)).collect(),
         example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
-        advice: row.code.parse().ok().map(|code: ErrorCode| code.advice().to_owned()),
+        advice: advice(&row.code, import),
+        count: row.count.unsigned_abs(),
+        message: of_all(&row.code, row.differ).map_or_else(|| row.message.unwrap_or_default(), str::to_owned),
         code: row.code,
         field: row.field,
-        count: row.count.unsigned_abs(),
-        message: row.message.unwrap_or_default(),
     });
     Ok((problems.collect(), more))
+}
+
+/// What to do about a code, with the import's id in the commands.
+fn advice(code: &str, import: ImportId) -> Option<String> {
+    let code: ErrorCode = code.parse().ok()?;
+    Some(code.advice().replace("<ID>", &import.to_string()))
+}
+
+/// What is true of all errors of a cause whose messages name what is wrong with one record each: its fields are not those of the others.
+fn of_all(code: &str, differ: bool) -> Option<&'static str> {
+    let is_named = differ && code == ErrorCode::ChangedSincePlan.as_str() && !mutant(Mutant::FirstForAll);
+    is_named.then(|| ErrorCode::ChangedSincePlan.explanation().trim_end_matches('.'))
 }
 
 async fn warnings(
@@ -283,7 +296,8 @@ async fn lines(
         let fields = chunk.fields();
         for record in chunk.records(&fields) {
             let number = wide(record.position.record.get());
-            if records.contains(&number) {
+            // Changes that an undo takes back have no lines.
+            if records.contains(&number) && record.position.line > 0 {
                 lines.insert(number, record.position.line);
             }
         }

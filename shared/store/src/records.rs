@@ -31,7 +31,7 @@ use super::{Store, StoreError};
 pub struct RecordReport {
     /// Number of the record.
     pub record: u64,
-    /// The line of the file that it begins on; of a workbook its row. Not known of one that cannot be read.
+    /// The line of the file that it begins on; of a workbook its row. Not known of one that cannot be read; an undo has no lines.
     pub line: Option<u64>,
     /// Its outcome.
     pub outcome: Outcome,
@@ -278,7 +278,7 @@ impl Merge<'_> {
             }
             reports.push_back(RecordReport {
                 record: number,
-                line: Some(record.position.line),
+                line: Some(record.position.line).filter(|line| *line > 0),
                 outcome: verdict.outcome,
                 reason: verdict.reason,
                 user_id,

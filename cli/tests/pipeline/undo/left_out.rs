@@ -7,8 +7,8 @@ use muster_domain::options::Start;
 use muster_domain::outcome::{Counts, Outcome};
 use muster_domain::planned::OnDrift;
 use muster_store::lifecycle;
-use muster_store::problems::Cause;
-use muster_store::undo::NewUndo;
+use muster_store::problems::{self, Cause};
+use muster_store::undo::{self, NewUndo, OpenedUndo, Refusal};
 
 use super::story::execute;
 use super::{opened, plain, whole};
@@ -55,6 +55,14 @@ async fn retried(pipeline: &mut Pipeline, undo: ImportId) {
     assert_eq!(counts, Counts { total: 2, updated: 2, ..Counts::default() });
 }
 
+/// Nothing failed in the end, so the undo is a whole one: there is no other beside it.
+async fn is_whole(pipeline: &Pipeline, import: ImportId, undo_id: ImportId) {
+    let preview = undo::preview(&pipeline.store, pipeline.tenant, import).await.unwrap().unwrap();
+    assert_eq!((preview.refused, preview.undone_by), (Some(ErrorCode::AlreadyUndone), Some(undo_id)));
+    let again = undo::open(&pipeline.store, &whole(pipeline, import)).await.unwrap();
+    assert_eq!(again, OpenedUndo::Refused(Refusal::Undone(undo_id)));
+}
+
 /// E-mail address and names of each user.
 async fn seen(pipeline: &Pipeline) -> Vec<String> {
     sqlx::query_scalar("select concat_ws(' ', email, given_name, family_name) from users order by email")
@@ -74,8 +82,11 @@ async fn earlier_changes_wait_for_one_that_is_left_out_and_a_retry_takes_all_bac
         execute(&pipeline, "update users set family_name = 'Zhou', version = version + 1").await;
         both_fail(&mut pipeline, undo, "family_name").await;
         assert_eq!(seen(&pipeline).await, ["a@example.com Cleo Zhou"]);
+        let before = undo::preview(&pipeline.store, pipeline.tenant, import).await.unwrap().unwrap();
+        assert_eq!(before.refused, None, "what failed may be tried by another undo, too");
         retried(&mut pipeline, undo).await;
         assert_eq!(seen(&pipeline).await, ["a@example.com Ann Zhou"]);
+        is_whole(&pipeline, import, undo).await;
         pipeline.finish().await;
     }
 }
@@ -105,4 +116,30 @@ async fn an_inserted_user_waits_for_its_change_that_is_left_out_and_a_retry_dele
         assert_eq!(seen(&pipeline).await, ["e@example.com Eve"]);
         pipeline.finish().await;
     }
+}
+
+/// Of two users another field each was changed since the plan.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_drifted_records_shows_no_field_of_one_of_them() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let csv = "email,first_name,last_name\na@example.com,Ann,Xu\nb@example.com,Bo,Xu\n";
+    imported(&mut pipeline, csv).await;
+    let csv = "email,first_name,last_name\na@example.com,Cleo,Young\nb@example.com,Cleo,Young\n";
+    let import = imported(&mut pipeline, csv).await;
+    let undo = planned(&mut pipeline, import, 7).await;
+    execute(
+        &pipeline,
+        "update users set version = version + 1,
+                          given_name = case email when 'a@example.com' then 'Dora' else given_name end,
+                          family_name = case email when 'b@example.com' then 'Zhou' else family_name end",
+    )
+    .await;
+    let report = applied(&mut pipeline, undo, OnDrift::Refuse).await;
+    assert_eq!(report.counts, Counts { total: 2, failed: 2, ..Counts::default() });
+    let found = problems::problems(&pipeline.store, pipeline.tenant, undo, 9).await.unwrap().problems;
+    assert_eq!((found.len(), found[0].count, found[0].first[0].line), (1, 2, None));
+    assert!(!found[0].message.contains("_name"), "{found:?}");
+    let command = format!("`muster imports retry {undo} --code changed_since_plan`");
+    assert!(found[0].advice.as_deref().unwrap().contains(&command), "{found:?}");
+    pipeline.finish().await;
 }

@@ -5,7 +5,9 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
+use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
+use muster_domain::import::ImportState;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
 use muster_store::reports;
@@ -31,7 +33,7 @@ pub(super) async fn preview(
     let report = reports::import(&state.0.store, tenant, import).await?.ok_or(ApiError::NotFound)?;
     let Json(found) = undo::preview(State(state), visit.caller(), Id(import), Params::none()).await?;
     let form = visit.allows(Scope::ImportWrite).then(|| secret(&visit));
-    let main = view(&found, &name(&report), form.as_ref(), clock::now());
+    let main = view(&found, (&name(&report), report.state), form.as_ref(), clock::now());
     let title = format!("Undo {}", name(&report));
     Ok(Page { section: Section::Imports, title, renew: None, main }.show(&visit))
 }
@@ -51,13 +53,22 @@ fn import(id: &str) -> Result<ImportId, ApiError> {
     id.parse().map_err(|_| ApiError::NotFound)
 }
 
-fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Utc>) -> Markup {
+fn view(
+    found: &UndoPreview,
+    (name, state): (&str, ImportState),
+    form: Option<&Markup>,
+    now: DateTime<Utc>,
+) -> Markup {
     let here = address(ImportId::new(found.import));
     html! {
         p.way { a href=(here) { (name) } }
         h1 { "Undo" }
         @if let Some(code) = found.refused {
-            p.note.wrong { strong { "It cannot be undone. " } (code.explanation()) }
+            p.note.wrong {
+                strong { "It cannot be undone. " }
+                @if code == ErrorCode::StateConflict { "The import is " (state) ". Cancel it first, or wait for its end, then undo it." }
+                @else { (code.explanation()) }
+            }
         }
         @if let Some(undo) = found.undone_by {
             p.note { a href=(address(ImportId::new(undo))) { "The undo that there is" } }
@@ -89,7 +100,6 @@ fn view(found: &UndoPreview, name: &str, form: Option<&Markup>, now: DateTime<Ut
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::error::ErrorCode;
     use uuid::Uuid;
 
     use super::*;
@@ -108,13 +118,19 @@ mod tests {
             later: vec![id],
         };
         let form = html! { "secret" };
-        let shown = view(&found, "<b>.csv", Some(&form), clock::now()).into_string();
+        let shown =
+            view(&found, ("<b>.csv", ImportState::Completed), Some(&form), clock::now()).into_string();
         assert!(
             shown.contains("1,200") && shown.contains("Undo this import") && !shown.contains("<b>"),
             "{shown}"
         );
         let refused = UndoPreview { refused: Some(ErrorCode::StateConflict), ..found };
-        let shown = view(&refused, "x", Some(&form), clock::now()).into_string();
-        assert!(shown.contains("It cannot be undone.") && !shown.contains("Undo this import"), "{shown}");
+        let shown = view(&refused, ("x", ImportState::Paused), Some(&form), clock::now()).into_string();
+        assert!(
+            shown.contains("It cannot be undone.")
+                && shown.contains("is paused. Cancel it first")
+                && !shown.contains("Undo this import"),
+            "{shown}"
+        );
     }
 }

@@ -5,8 +5,9 @@ use maud::{Markup, html};
 use muster_domain::request::{Answer, ImportOption, OPTIONS};
 
 /// Commands that advice names, and what does the same at the console.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("muster imports retry", "Retry what failed"),
+    ("muster imports cancel", "Cancel"),
     ("muster imports failed", "Failed records as CSV"),
     ("muster imports show", "Imports"),
     ("muster imports plan", "the plan on the import’s page"),
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn flags_are_the_fields_of_the_form_and_commands_what_does_the_same() {
         let shown = told(
-            "Ask, and use `--dates dmy` (over HTTP `dates`). `muster imports retry --code x` helps, `<b>` does not.",
+            "Ask, and use `--dates dmy` (over HTTP `dates`). `muster imports retry <ID> --code x` helps, `<b>` does not.",
         );
         let shown = shown.into_string();
         assert!(!shown.contains("--dates") && !shown.contains("HTTP") && !shown.contains('`'), "{shown}");

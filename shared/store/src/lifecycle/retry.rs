@@ -3,6 +3,7 @@
 mod issues;
 
 use muster_domain::chunk::decode;
+use muster_domain::error::ErrorCode;
 use muster_domain::fault::{self, Mutant, Point};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::{ChunkState, ChunkStep, ImportState, ImportStep};
@@ -41,7 +42,7 @@ pub async fn retry_cause(
     let mut transaction = store.pool().begin().await?;
     let hindrance = undo::hindrance(&mut transaction, tenant, import).await?;
     let row = sqlx::query!(
-        r#"select state, options ->> 'duplicates' as duplicates
+        r#"select state, options ->> 'duplicates' as duplicates, undoes is not null as "is_undo!"
              from imports
             where id = $1 and tenant_id = $2
               for no key update"#,
@@ -59,7 +60,8 @@ pub async fn retry_cause(
         return Ok(Transition::Undone(refusal));
     }
     let unique = row.duplicates.as_deref() == Some(Duplicates::Refuse.as_str());
-    let reopened = reopen_chunks(&mut transaction, import, unique, cause).await?;
+    let kind = Kind { unique, is_undo: row.is_undo };
+    let reopened = reopen_chunks(&mut transaction, import, kind, cause).await?;
     if reopened > 0 {
         forget_left_out(&mut transaction, import, cause).await?;
     }
@@ -103,6 +105,25 @@ async fn has_open_chunks(connection: &mut PgConnection, import: ImportId) -> Res
     .await?)
 }
 
+/// What the retried import is like.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// Records that repeat a value of their file stay failed, since only a corrected file can help.
+    unique: bool,
+    is_undo: bool,
+}
+
+/// What became of a chunk with failed records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reopened {
+    /// None of them is tried again.
+    No,
+    /// Some are.
+    Yes,
+    /// Some are, of an undo, and all these had failed as `changed_since_plan`.
+    Drifted,
+}
+
 /// A chunk with failed records, its row locked.
 struct Failing {
     id: i64,
@@ -113,15 +134,14 @@ struct Failing {
     outcomes: Option<Vec<u8>>,
 }
 
-/// Makes failed records pending. With `unique`, records that repeat a value of their file stay failed, since
-/// only a corrected file can help.
+/// Makes failed records pending. Returns of how many chunks.
 async fn reopen_chunks(
     connection: &mut PgConnection,
     import: ImportId,
-    unique: bool,
+    kind: Kind,
     cause: Cause<'_>,
 ) -> Result<usize, StoreError> {
-    let mut reopened = 0;
+    let (mut reopened, mut drifted) = (0, 0);
     let mut after = (-1, -1);
     loop {
         let page = sqlx::query_as!(
@@ -139,12 +159,37 @@ async fn reopen_chunks(
         )
         .fetch_all(&mut *connection)
         .await?;
-        let Some(last) = page.last() else { return Ok(reopened) };
+        let Some(last) = page.last() else { break };
         after = (last.lane, last.seq);
         for chunk in &page {
-            reopened += usize::from(reopen(connection, import, chunk, unique, cause).await?);
+            let became = reopen(connection, import, chunk, kind, cause).await?;
+            reopened += usize::from(became != Reopened::No);
+            drifted += i64::from(became == Reopened::Drifted);
         }
     }
+    if drifted > 0 && !fault::mutant(Mutant::HealedUndoIsNotWhole) {
+        note_drifted(connection, import, drifted).await?;
+    }
+    Ok(reopened)
+}
+
+/// Counts the chunks of an undo after whose retry nothing is left of what had failed: whether the undo is whole depends on it.
+async fn note_drifted(
+    connection: &mut PgConnection,
+    import: ImportId,
+    chunks: i64,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update imports
+            set options = jsonb_set(options, '{undo,drifted}',
+                                    to_jsonb(coalesce((options #>> '{undo,drifted}')::bigint, 0) + $2))
+          where id = $1",
+        import.get(),
+        chunks,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Reopens one chunk, if a record of it is to be tried again.
@@ -152,9 +197,9 @@ async fn reopen(
     connection: &mut PgConnection,
     import: ImportId,
     chunk: &Failing,
-    unique: bool,
+    kind: Kind,
     cause: Cause<'_>,
-) -> Result<bool, StoreError> {
+) -> Result<Reopened, StoreError> {
     let id = ChunkId::new(chunk.id);
     let mut sheet = read_sheet(id, chunk.records, chunk.outcomes.as_deref())?;
     let numbers = match decode(&chunk.body) {
@@ -171,14 +216,14 @@ async fn reopen(
             }
         }
     }
-    if unique {
+    if kind.unique {
         for index in duplicates::among(connection, import, &numbers).await? {
             sheet.set(index, Verdict::FAILED, None);
         }
     }
     let counts = sheet.counts();
     if counts.pending == 0 {
-        return Ok(false);
+        return Ok(Reopened::No);
     }
     let moved = sqlx::query!(
         "update chunks
@@ -200,6 +245,9 @@ async fn reopen(
     // Errors of the records that are retried are deleted; those of all other records stay.
     let pending = sheet.iter().zip(&numbers).filter(|((verdict, _), _)| verdict.outcome == Outcome::Pending);
     let pending: Vec<i64> = pending.map(|(_, number)| *number).collect();
+    let drifted = Cause { code: Some(ErrorCode::ChangedSincePlan.as_str()), field: None };
+    let only_drifted =
+        kind.is_undo && problems::among(connection, import, drifted, &pending).await?.len() == pending.len();
     issues::forget_errors(connection, import, &pending).await?;
-    Ok(true)
+    Ok(if only_drifted { Reopened::Drifted } else { Reopened::Yes })
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
-use muster_domain::outcome::{Counts, Outcome};
+use muster_domain::outcome::{Counts, Outcome, Reason};
 use muster_domain::planned::{OTHER, PlannedRecord, Sums, field_of};
 use muster_domain::undo::names_field;
 use sqlx::postgres::PgConnection;
@@ -237,7 +237,7 @@ impl FromStr for Cursor {
 /// Which planned records are wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlannedPage<'a> {
-    /// Those that change this field only.
+    /// Those that change this field only; of an undo also those that leave it as it is, and those that delete their user.
     pub field: Option<&'a str>,
     /// Those with this outcome only.
     pub outcome: Option<Outcome>,
@@ -306,7 +306,14 @@ impl PlannedPage<'_> {
                 }
                 names_field(field, path)
             };
-            record.before.keys().any(of) || record.after.keys().any(of)
+            let left = record.exceptions.iter().flatten();
+            // What concerns the user as a whole concerns each of its fields.
+            let is_whole = match record.reason {
+                Some(Reason::Deleted) => true,
+                Some(Reason::ChangedSince) => record.exceptions.as_ref().is_none_or(Vec::is_empty),
+                _ => false,
+            };
+            is_whole || record.before.keys().chain(record.after.keys()).chain(left).any(of)
         };
         self.outcome.is_none_or(|outcome| record.outcome == outcome) && self.field.is_none_or(changes)
     }
@@ -330,8 +337,9 @@ async fn next(
         "select id, records
            from plans
           where import_id = $1 and tenant_id = $2 and (id > $3 or id = $3 and $4)
-            -- Elements of sets are summed as the set, and a whole may be asked for of which the parts are summed.
-            and ($5::text is null
+            -- Elements of sets are summed as the set, and a whole may be asked for of which the parts are summed. What an undo leaves as it is
+            -- is not summed.
+            and ($5::text is null or exists (select from imports where id = $1 and undoes is not null)
                  or exists (select from jsonb_object_keys(sums -> 'fields') as summed (field)
                              where field in ($5, $6) or starts_with(field, $5 || '.') or starts_with($5, field || '.')))
             and ($7::text is null

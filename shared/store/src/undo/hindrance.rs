@@ -14,7 +14,8 @@ use crate::StoreError;
 /// - One that is open, or was cancelled after it had changed something: it can be resumed, and another one could not tell what it took
 ///   back from what somebody changed.
 /// - One that has ended and took everything back, unless the import was driven once more since. What failed in it may be tried by
-///   another one: what depends on that was left as it was by then, so that a retry does not bring it back.
+///   another one: what depends on that was left as it was by then, so that a retry does not bring it back. What failed as
+///   `changed_since_plan` is no such failure: what depends on it waited for it, and the retry brought it back as well.
 pub(super) async fn other_undo(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -30,8 +31,9 @@ pub(super) async fn other_undo(
                       when 'completed' then
                           not (u.options -> 'undo' ?| array['fields', 'records', 'outcome', 'code'])
                           and u.created_at >= i.completed_at
-                          and not exists (select from chunks as c
-                                           where c.import_id = u.id and (c.failed > 0 or c.reopened > 0))
+                          and not exists (select from chunks as c where c.import_id = u.id and c.failed > 0)
+                          and (select coalesce(sum(c.reopened), 0) from chunks as c where c.import_id = u.id)
+                              <= coalesce((u.options #>> '{undo,drifted}')::bigint, 0)
                       when 'cancelled' then
                           exists (select from chunks as c where c.import_id = u.id and c.inserted + c.updated > 0)
                       else true
