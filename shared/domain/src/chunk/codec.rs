@@ -16,7 +16,8 @@
 //! All numbers are LEB128. Records are encoded as they stood in the upload; what they mean is worked out by validate on
 //! both sides, so that a message says no more than the upload did.
 
-use std::io::Write;
+mod body;
+
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -24,30 +25,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::seal::SecretKey;
 use crate::error::RecordError;
 use crate::record::{FieldNames, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
+use body::PLAIN_VERSION;
+pub use body::{BrokenChunk, VERSION};
+pub(super) use body::{Uncompressed, pack, unpack};
 
-/// The newest version of the format that this program writes and reads: that of chunks with sealed secrets.
-pub const VERSION: u8 = 2;
-/// Version of chunks without secrets.
-const PLAIN_VERSION: u8 = 1;
-/// Level 1: the body is written and read once, so speed counts for more than size.
-const ZSTD_LEVEL: i32 = 1;
 /// What a field costs beside its bytes.
 const FIELD_BYTES: usize = 8;
 pub(super) const HAS_DEFECT: u8 = 1;
 pub(super) const HAS_RAW: u8 = 2;
-/// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
-const MAX_DECODED: usize = 256 * 1024 * 1024;
-
-/// The bytes are not a chunk of a version that this program can read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BrokenChunk {
-    /// Written by a newer (or no) version.
-    #[error("the chunk has format version {0}, this program reads versions {PLAIN_VERSION} to {VERSION}")]
-    Version(u8),
-    /// Cut short, damaged, or never a chunk.
-    #[error("the chunk cannot be read: {0}")]
-    Damaged(&'static str),
-}
 
 /// Fingerprint of an encoded chunk: a message whose body has another one is not what was staged.
 pub fn body_hash(body: &[u8]) -> i64 {
@@ -160,51 +145,6 @@ impl Encoder {
         let text = String::with_capacity(self.records.len());
         Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
     }
-}
-
-/// An encoded chunk before it is compressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Uncompressed {
-    version: u8,
-    head: Vec<u8>,
-    records: Vec<u8>,
-}
-
-impl Uncompressed {
-    /// The body of the chunk.
-    pub(super) fn pack(&self) -> std::io::Result<Vec<u8>> {
-        pack(self.version, &[&self.head, &self.records])
-    }
-}
-
-/// A body of this version, of these pieces one after the other.
-pub(super) fn pack(version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
-    let size: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut body = Vec::with_capacity(size / 3 + 64);
-    body.push(version);
-    let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
-    zstd.set_pledged_src_size(Some(size as u64))?;
-    for piece in pieces {
-        zstd.write_all(piece)?;
-    }
-    zstd.finish()?;
-    Ok(body)
-}
-
-/// Version and content of a body.
-pub(super) fn unpack(body: &[u8]) -> Result<(u8, Vec<u8>), BrokenChunk> {
-    let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
-    if !matches!(*version, PLAIN_VERSION | VERSION) {
-        return Err(BrokenChunk::Version(*version));
-    }
-    let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
-    let reader = zstd::Decoder::new(compressed).map_err(|_| BrokenChunk::Damaged("it is not zstd"))?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(reader, MAX_DECODED as u64 + 1), &mut bytes)
-        .map_err(|_| BrokenChunk::Damaged("its compressed bytes are damaged"))?;
-    if bytes.len() > MAX_DECODED {
-        return Err(BrokenChunk::Damaged("it is larger than any chunk"));
-    }
-    Ok((*version, bytes))
 }
 
 /// Adds a secret. False, and nothing added, for a value that says nothing.
