@@ -41,7 +41,7 @@ impl Beginning {
 
     /// Takes the next piece.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        self.text.extend_from_slice(&piece);
+        self.text.extend_from_slice(piece.get(..LONGEST).unwrap_or(&piece));
         let ends_line = piece.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
         if ends_line && self.text.len() >= self.next || self.text.len() >= LONGEST {
             self.found = first_origin(&self.text, false);
