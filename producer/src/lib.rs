@@ -15,6 +15,7 @@ mod app;
 mod dispatch;
 pub mod export;
 pub mod inspect;
+mod mending;
 pub mod receive;
 pub mod request;
 mod stage;

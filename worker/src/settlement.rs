@@ -55,6 +55,8 @@ pub(crate) enum Applied {
     StoreRefuses,
     /// The store cannot be reached.
     StoreUnreachable,
+    /// The store can be reached, and its connections break whenever the chunk is applied.
+    Breaks,
     /// The store refused the chunk, or the program panicked over it.
     Failed(ErrorKind),
 }
@@ -89,6 +91,10 @@ pub(crate) enum Settlement {
     GiveBack,
 }
 
+/// How often a chunk is deferred whose connections break, before that counts as attempts. Each deferral was written down, so the database
+/// works for others; but it may take a while until that is so for the chunk too.
+const BREAKS: u32 = 8;
+
 /// How many workers may die while they end a chunk whose attempts are spent.
 const ENDINGS: u32 = 2;
 
@@ -111,17 +117,10 @@ pub(crate) fn decide(
             Settlement::DeadLetter("its workers die of ending it as well")
         }
         Applied::Broken | Applied::Spent => Settlement::MarkDead,
-        Applied::Newer | Applied::StoreRefuses => {
-            let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
-            Settlement::Defer(delay(
-                standing.deferrals.saturating_add(1),
-                policy.first_delay,
-                longest,
-                jitter,
-            ))
-        }
+        Applied::Breaks if standing.deferrals < BREAKS => defer(standing, policy, jitter),
+        Applied::Newer | Applied::StoreRefuses => defer(standing, policy, jitter),
         Applied::StoreUnreachable => Settlement::Hold,
-        Applied::Failed(_) => {
+        Applied::Breaks | Applied::Failed(_) => {
             if standing.attempt >= policy.attempts {
                 Settlement::MarkDead
             } else {
@@ -134,6 +133,12 @@ pub(crate) fn decide(
             }
         }
     }
+}
+
+/// The chunk waits, longer each time, and no attempt is spent.
+fn defer(standing: Standing, policy: &AttemptPolicy, jitter: f64) -> Settlement {
+    let longest = policy.longest_delay.min(LONGEST_DEFERRAL);
+    Settlement::Defer(delay(standing.deferrals.saturating_add(1), policy.first_delay, longest, jitter))
 }
 
 /// The wait after so many times, 20 % more or less at random.
@@ -181,6 +186,18 @@ mod tests {
         for attempt in [1, 3, 99] {
             assert_eq!(decide(Applied::StoreUnreachable, standing(attempt), &POLICY, 0.5), Settlement::Hold);
         }
+    }
+
+    #[test]
+    fn a_chunk_that_breaks_its_connections_waits_and_then_spends_its_attempts() {
+        for deferrals in 0..BREAKS {
+            let settlement = decide(Applied::Breaks, Standing { attempt: 1, deferrals }, &POLICY, 0.5);
+            assert!(matches!(settlement, Settlement::Defer(_)), "{deferrals}: {settlement:?}");
+        }
+        let standing = |attempt| Standing { attempt, deferrals: BREAKS };
+        let retried = decide(Applied::Breaks, standing(1), &POLICY, 0.5);
+        assert_eq!(retried, Settlement::RetryLater(POLICY.first_delay));
+        assert_eq!(decide(Applied::Breaks, standing(3), &POLICY, 0.5), Settlement::MarkDead);
     }
 
     #[test]

@@ -34,6 +34,8 @@ const REFUSED_TRIES: u32 = 5;
 const TRIES: u32 = 8;
 /// Steps in a row that a database that can be reached does not answer in time, after which the chunk is deferred.
 const SILENT_TRIES: u32 = 3;
+/// Connections that broke while one delivery was applied, after which the chunk is deferred: it may be what breaks them.
+const BROKEN_TRIES: u32 = 6;
 
 /// Applies and settles one delivery. Holds its permit until it is settled.
 pub(crate) async fn handle(shared: Arc<Shared>, delivery: Delivery, permit: OwnedSemaphorePermit) {
@@ -95,7 +97,7 @@ async fn work(shared: &Shared, message: &Message) -> Settlement {
     let mut standing = Standing { attempt: message.headers.attempt, deferrals: 0 };
     let mut backoff = Backoff::new(RetryPolicy::RECONNECT);
     let mut mode = ApplyMode::default();
-    let (mut tries, mut silent) = (0, 0);
+    let (mut tries, mut silent, mut broken) = (0, 0, 0);
     loop {
         tries += 1;
         let began = Instant::now();
@@ -107,18 +109,20 @@ async fn work(shared: &Shared, message: &Message) -> Settlement {
             Ok(report) => interpret(&shared.label(message), report, started, standing.attempt),
             Err((error, reached)) => {
                 silent = if reached && matches!(error, StoreError::Silent(_)) { silent + 1 } else { 0 };
+                broken += u32::from(reached && is_break(&error));
                 let held = waited(&error, began.elapsed(), &shared.pool.limits());
                 let Label { import, tenant, chunk } = shared.label(message);
-                if matches!(error, StoreError::Silent(_)) {
+                let problem = told(&error, broken);
+                if matches!(error, StoreError::Silent(_)) || broken > 1 {
                     // Nothing can be written with the chunk while a session that does not answer may hold its row.
-                    shared.holder.meets(chunk, &error.to_string());
+                    shared.holder.meets(chunk, &problem);
                 }
                 if !held && tries < TRIES && recover(&error, reached, tries, &mut mode) {
                     tracing::debug!(%import, tenant, %chunk, %error, tries, "applied again");
                     continue;
                 }
                 tracing::warn!(%import, tenant, %chunk, %error, tries, "the chunk could not be applied");
-                (failed(&error, reached, silent), error.to_string())
+                (failed(&error, reached, silent, broken), problem)
             }
         };
         match decide(applied, standing, &shared.policy, jitter()) {
@@ -167,14 +171,32 @@ fn refused() -> Applied {
     if fault::mutant(Mutant::SickHolds) { Applied::StoreUnreachable } else { Applied::StoreRefuses }
 }
 
+/// Whether a connection broke that could be had.
+fn is_break(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unreachable(_) | StoreError::Unknown)
+}
+
+/// The error in words, and how often connections broke where it is not the first time.
+fn told(error: &StoreError, broken: u32) -> String {
+    match broken > 1 && is_break(error) {
+        true => format!(
+            "the connection to the database broke {broken} times while the chunk was applied: {error}"
+        ),
+        false => error.to_string(),
+    }
+}
+
 /// The meaning of an error that an immediate retry did not fix. `reached`: a connection could be had. `silent`: how many steps
-/// in a row were not answered in time although it could.
-fn failed(error: &StoreError, reached: bool, silent: u32) -> Applied {
+/// in a row were not answered in time although it could. `broken`: how many connections broke.
+fn failed(error: &StoreError, reached: bool, silent: u32, broken: u32) -> Applied {
     match error.kind() {
         // A database that takes no connection, for whatever reason, is away.
         _ if !reached => Applied::StoreUnreachable,
         ErrorKind::Transient if fault::mutant(Mutant::SplitByCodes) => Applied::StoreUnreachable,
         ErrorKind::Transient if error.is_answer() || silent >= SILENT_TRIES => refused(),
+        ErrorKind::Transient if broken >= BROKEN_TRIES && !fault::mutant(Mutant::BreaksForEver) => {
+            Applied::Breaks
+        }
         ErrorKind::Transient => Applied::StoreUnreachable,
         // A row that this program cannot read was written by a newer one, or is damaged: no reason to end the chunk.
         ErrorKind::Permanent if matches!(error, StoreError::Corrupt { .. }) => Applied::Newer,

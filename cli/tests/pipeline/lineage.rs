@@ -7,6 +7,7 @@ use muster_domain::options::{ImportOptions, Start};
 use muster_domain::outcome::Counts;
 use muster_domain::parse::Format;
 use muster_domain::receipt::{self, OutcomeDigests, Receipt};
+use muster_domain::request::ImportRequest;
 use muster_producer::export::{self, ExportFormat};
 use muster_runtime::clock;
 use muster_store::family::{self, Family};
@@ -58,6 +59,30 @@ async fn an_import_whose_failed_records_are_corrected_concerns_nobody() {
     let undo = taken_back(&mut pipeline, third).await;
     assert_eq!(concerns(&pipeline).await, [(second, 2), (first, 2)]);
     taken_back(&mut pipeline, undo).await;
+    assert_eq!(concerns(&pipeline).await, []);
+    pipeline.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_not_corrected_where_the_column_of_its_mistake_is_left_out() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    let asked = |pairs: &[(&str, &str)]| {
+        let file = [("filename", "people.csv"), ("unknown_columns", "ignore")];
+        ImportRequest::from_pairs(file.iter().chain(pairs).copied()).unwrap().asked(None).unwrap().options
+    };
+    let with_role = asked(&[("columns", "Rolle=roles")]);
+    let first = pipeline.import("email,Rolle\na@example.com,nobody\nb@example.com,\n", &with_role).await;
+    assert_eq!(first.counts, Counts { total: 2, inserted: 1, failed: 1, ..Counts::default() });
+    let text = failed(&pipeline, first.id, ExportFormat::Csv).await;
+    let second = pipeline.import(&text, &asked(&[])).await;
+    assert_eq!((second.mends, second.counts.inserted), (Some(first.id), 1), "without its role");
+    assert_eq!(sums(&pipeline, first.id).await, (2, 1, 1));
+    assert_eq!(concerns(&pipeline).await, [(first.id, 1)]);
+    // Where the role is taken out of the record, nothing of it is left out.
+    assert!(text.contains("nobody"), "{text}");
+    let third = pipeline.import(&text.replace("nobody", ""), &with_role).await;
+    assert_eq!((third.mends, third.counts.failed), (Some(first.id), 0));
+    assert_eq!(sums(&pipeline, first.id).await, (2, 2, 0));
     assert_eq!(concerns(&pipeline).await, []);
     pipeline.finish().await;
 }

@@ -15,7 +15,7 @@ use muster_worker::{Worker, WorkerOptions};
 
 use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
-use crate::refusals::{chunks, execute};
+use crate::refusals::{chunks, deferred, execute};
 
 on_both_queues!(
     connections_that_lead_nowhere_hold_no_worker,
@@ -146,6 +146,27 @@ async fn stopping_takes_no_longer_than_its_grace(backend: Backend) {
 }
 
 /// The database ends every session ten times while one and the same chunk is being applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_breaks_its_connections_is_put_off_and_says_why() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    execute(
+        &pipeline,
+        "create function sever() returns trigger language plpgsql as $$
+         begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
+         create trigger sever before insert on users for each row execute function sever();",
+    )
+    .await;
+    let import = pipeline.accepted("email\na@example.com\n", &ImportOptions::default()).await;
+    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(1));
+    let problems = deferred(&pipeline, import, 2).await;
+    assert!(!problems.is_empty() && problems.iter().all(|problem| !problem.is_empty()), "{problems:?}");
+    execute(&pipeline, "drop trigger sever on users").await;
+    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 1, inserted: 1, ..Counts::default() });
+    pipeline.settle(worker).await;
+    dispatcher.stop().await;
+    pipeline.finish().await;
+}
+
 async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;

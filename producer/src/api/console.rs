@@ -133,6 +133,7 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
         .route("/console/", get(async || Redirect::permanent(BASE)))
         .route("/console/{*rest}", any(async || refused(ApiError::NotFound)))
         .layer(from_fn_with_state(state.clone(), page::with_header))
+        .layer(from_fn_with_state(state.clone(), page::while_the_database_answers))
 }
 
 /// Whether an address is one of the console's.

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
+use muster_domain::record::Origin;
 use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
 use super::params::invalid;
+use crate::mending::Beginning;
 use crate::receive::Compression;
 
 /// Most that is read and thrown away after an upload was refused, so that its client comes to read the answer.
@@ -149,6 +151,25 @@ async fn next(
 /// The error of a body beyond the limit.
 pub(super) fn too_large(limit: u64) -> FileError {
     FileError::new(ErrorCode::UploadTooLarge, format!("the upload is larger than the limit of {limit} bytes"))
+}
+
+/// The pieces of a body that have to be there before it is known how it is read, with the first failed record that it brings again.
+pub(super) async fn held_back<T>(
+    body: &mut (impl Stream<Item = Result<Bytes, T>> + Unpin),
+    mut beginning: Beginning,
+    watch: &Watch,
+) -> (Vec<Result<Bytes, T>>, Option<Origin>) {
+    let mut failed = None;
+    while beginning.wants_more() && failed.is_none() {
+        let Some(piece) = body.next().await else { break };
+        watch.seen();
+        match piece {
+            Ok(bytes) => beginning.push(bytes),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let (held, origin) = beginning.end();
+    (held.into_iter().map(Ok).chain(failed.map(Err)).collect(), origin)
 }
 
 /// Reads on for a while without keeping anything: a client that still sends would not read the answer.

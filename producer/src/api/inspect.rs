@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header;
-use futures_util::stream::StreamExt;
+use futures_util::stream::{self, StreamExt};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::inspect::Report;
 use muster_domain::request::{AskedImport, ImportRequest};
@@ -12,9 +12,10 @@ use muster_domain::token::Scope;
 use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
+use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, held_back, single};
 use super::params::Params;
 use crate::inspect;
+use crate::mending::{Beginning, read_as_before};
 use crate::receive::{Compression, ReceiveLimits};
 use crate::request::with_profile;
 
@@ -45,13 +46,22 @@ pub(super) async fn look(
     let encoding = encoding(headers)?;
     let asked = ImportRequest::from_pairs(params.into_pairs())?;
     let encoding = encoding.unwrap_or_else(|| Compression::of_upload(asked.filename()));
-    let asked = with_profile(&asked, &state.0.store, tenant).await?;
-    let AskedImport { options, dialect, .. } = asked.asked(media_type.as_deref())?;
-    let limits = ReceiveLimits { dialect, ..state.0.limits };
+    let store = &state.0.store;
+    let profiled = with_profile(&asked, store, tenant).await?;
+    profiled.asked(media_type.as_deref())?;
     let bounds = BodyLimits { bytes: state.0.max_upload_bytes, pace: state.0.pace };
     let watch = Watch::default();
-    let mut pieces = bounded(request.into_body(), bounds, watch.clone());
+    let mut pieces = bounded(request.into_body(), bounds, watch.clone()).fuse();
+    let beginning = Beginning::of(profiled.format(media_type.as_deref()), encoding);
+    let (held, origin) = held_back(&mut pieces, beginning, &watch).await;
+    let asked = match asked.profile() {
+        Some(_) => profiled,
+        None => read_as_before(&asked, store, tenant, origin).await?,
+    };
+    let AskedImport { options, dialect, .. } = asked.asked(media_type.as_deref())?;
+    let limits = ReceiveLimits { dialect, ..state.0.limits };
     let inspecting = inspect::begin(options, encoding, limits);
+    let mut pieces = stream::iter(held).chain(pieces);
     while let Some(piece) = pieces.next().await {
         watch.seen();
         match piece {

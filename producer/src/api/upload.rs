@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::StreamExt;
+use futures_util::stream::{self, StreamExt};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::parse::Format;
+use muster_domain::record::Origin;
 use muster_domain::request::ImportRequest;
 use muster_domain::token::Scope;
 use muster_runtime::clock;
@@ -21,11 +22,12 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::imports::{answer, awaited};
-use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, single};
+use super::incoming::{BodyLimits, Watch, bounded, drain, encoding, held_back, single};
 use super::multipart::{Form, Part, check_declared_size};
 use super::params::{MOST_WAIT, Params, invalid};
 use super::view::ImportView;
 use super::waiting::{Client, Waiting};
+use crate::mending::{Beginning, read_as_before};
 use crate::receive::{self, Compression, ReceiveError, ReceiveLimits, Upload};
 use crate::request::resolve;
 
@@ -206,29 +208,42 @@ impl Intake {
     }
 
     /// Opens the import and gets ready for its bytes.
-    async fn begin(&self, media_type: Option<&str>) -> Result<Upload, Stopped> {
+    async fn begin(&self, media_type: Option<&str>, origin: Option<Origin>) -> Result<Upload, Stopped> {
         let store = &self.state.0.store;
         let id = ImportId::new(clock::new_id());
-        let mut resolved =
-            resolve(&self.request, store, self.tenant, id, media_type, self.key.as_deref()).await?;
+        let request = read_as_before(&self.request, store, self.tenant, origin).await?;
+        let mut resolved = resolve(&request, store, self.tenant, id, media_type, self.key.as_deref()).await?;
         resolved.import.provenance.actor = Some(self.actor.clone());
         let (dialect, brake) = (resolved.dialect, Some(resolved.brake));
         let limits = ReceiveLimits { dialect, brake, ..self.state.0.limits };
-        let encoding = self.encoding.unwrap_or_else(|| Compression::of_upload(self.request.filename()));
-        Ok(receive::begin(store, resolved.import, encoding, limits).await?)
+        Ok(receive::begin(store, resolved.import, self.compression(), limits).await?)
+    }
+
+    fn compression(&self) -> Compression {
+        self.encoding.unwrap_or_else(|| Compression::of_upload(self.request.filename()))
+    }
+
+    /// The beginning of its file, which may tell how it is read.
+    fn beginning(&self, media_type: Option<&str>) -> Beginning {
+        // What is refused whatever the file is, is refused before it comes.
+        let asked = self.request.asked(media_type).ok().filter(|_| self.request.profile().is_none());
+        Beginning::of(asked.map(|asked| asked.options.format), self.compression())
     }
 
     /// The body is the file.
     async fn raw(&mut self, body: Body) -> Result<ImportId, Stopped> {
-        let mut pieces = bounded(body, self.limits(), self.watch.clone());
+        let mut pieces = bounded(body, self.limits(), self.watch.clone()).fuse();
         let media_type = self.media_type.clone();
-        let upload = match self.begin(media_type.as_deref()).await {
+        let beginning = self.beginning(media_type.as_deref());
+        let (held, origin) = held_back(&mut pieces, beginning, &self.watch).await;
+        let upload = match self.begin(media_type.as_deref(), origin).await {
             Ok(upload) => upload,
             Err(stopped) => {
                 drain(&mut pieces).await;
                 return Err(stopped);
             }
         };
+        let mut pieces = stream::iter(held).chain(pieces);
         let mut lines = Lines::of(media_type.as_deref(), self.request.format(media_type.as_deref()));
         while let Some(piece) = pieces.next().await {
             self.watch.seen();
@@ -296,7 +311,26 @@ impl Intake {
             self.request.default_filename(name);
         }
         let media_type = part.content_type().map(str::to_owned);
-        let upload = self.begin(media_type.as_deref()).await?;
+        let mut beginning = self.beginning(media_type.as_deref());
+        let mut stopped = None;
+        while beginning.wants_more() && stopped.is_none() {
+            match part.piece().await {
+                Ok(Some(bytes)) => beginning.push(bytes),
+                ended => stopped = Some(ended),
+            }
+        }
+        let (held, origin) = beginning.end();
+        let upload = self.begin(media_type.as_deref(), origin).await?;
+        for bytes in held {
+            if !upload.push(bytes).await {
+                return Ok(upload);
+            }
+        }
+        match stopped {
+            Some(Err(error)) => return Err(upload.fail(error).await.into()),
+            Some(Ok(_)) => return Ok(upload),
+            None => {}
+        }
         loop {
             match part.piece().await {
                 Ok(Some(bytes)) => {

@@ -33,10 +33,15 @@ impl Server {
     }
 
     pub(crate) async fn start_with(options: ProducerOptions) -> Self {
-        // The client wants one even where nothing is encrypted; another test of the process may have been first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let database = TestDatabase::create().await;
         let store = database.store().await;
+        Self::start_on(database, store, options).await
+    }
+
+    /// With a store that may reach the database in another way.
+    pub(crate) async fn start_on(database: TestDatabase, store: Store, options: ProducerOptions) -> Self {
+        // The client wants one even where nothing is encrypted; another test of the process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let queue =
             Queue::postgres(store.pool().clone(), Topology::new("muster").unwrap(), QueueOptions::default());
         let producer = Producer::start(store.clone(), queue, options).await.unwrap();

@@ -120,6 +120,50 @@ async fn a_mended_file_is_linked_by_itself_or_by_hand_and_never_to_another_tenan
 }
 
 #[tokio::test]
+async fn a_file_of_failed_records_is_read_as_the_import_that_they_come_from() {
+    let server = Server::start().await;
+    let query = "unknown_columns=ignore&columns=Rolle%3Droles&null_words=n%2Fa";
+    let first = ended(&server, query, "email,Rolle\nbad,chief\n").await;
+    let again = "start=manual&brake=0&unknown_columns=ignore";
+    // What a column of the last import means, and what a cell without anything is.
+    let read = async || -> (Option<String>, Value) {
+        let options: Value = sqlx::query_scalar(
+            "select options::jsonb from imports order by created_at desc, id desc limit 1",
+        )
+        .fetch_one(server.store.pool())
+        .await
+        .unwrap();
+        let rules = options["fields"].as_array().into_iter().flatten();
+        let field = rules.clone().find(|rule| rule["name"] == "rolle" && rule["mapped"].is_object());
+        (field.and_then(|rule| rule["field"].as_str()).map(str::to_owned), options["null_words"].clone())
+    };
+    for extension in ["csv", "ndjson"] {
+        let file = text(&server, &format!("/v1/imports/{first}/failed.{extension}")).await;
+        let media_type = if extension == "csv" { "text/csv" } else { "application/x-ndjson" };
+        let sent = |path: &str| server.post(path).header("content-type", media_type).body(file.clone());
+        let looked: Value =
+            sent("/v1/inspect?unknown_columns=ignore").send().await.unwrap().json().await.unwrap();
+        let columns = looked["columns"].as_array().unwrap();
+        let role = columns.iter().find(|column| column["name"] == "Rolle").unwrap();
+        assert_eq!(role["field"], "roles", "{extension}: {looked}");
+        assert_eq!(accepted(sent(&format!("/v1/imports?{again}"))).await["mends"], *first);
+        assert_eq!(read().await, (Some("roles".to_owned()), json!(["n/a"])), "{extension}");
+    }
+    // In a form, in pieces, and where the request says something else.
+    let file = text(&server, &format!("/v1/imports/{first}/failed.csv")).await;
+    let part = reqwest::multipart::Part::text(file.clone()).file_name("failed.csv");
+    let form = reqwest::multipart::Form::new().text("start", "manual").text("brake", "0").part("file", part);
+    assert_eq!(accepted(server.post("/v1/imports").multipart(form)).await["mends"], *first);
+    assert_eq!(read().await.0.as_deref(), Some("roles"));
+    let other = format!("{again}&columns=Rolle%3Dcustom__role&null_words=-");
+    assert_eq!(accepted(server.upload(&other, file)).await["mends"], *first);
+    assert_eq!(read().await, (Some("metadata".to_owned()), json!(["-"])));
+    // A file that says nothing of where it comes from is read as it is asked.
+    accepted(server.upload(again, "email,Rolle\na@example.com,chief\n")).await;
+    assert_eq!(read().await.0, None);
+}
+
+#[tokio::test]
 async fn requests_about_a_user_are_in_its_history_until_it_is_erased() {
     let server = Server::start().await;
     let catalog = json!({"organizations": [{"slug": "acme", "name": "Acme"}]});

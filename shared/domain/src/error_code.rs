@@ -509,8 +509,8 @@ catalogue! {
     /// The chunk could not be applied, and its attempts are spent.
     ChunkDead = "chunk_dead" {
         met: Record;
-        advice: "The records are not at fault. Find the cause in the worker's log under the chunk's id, then \
-                 `muster imports retry <ID>`.";
+        advice: "Mostly the records are not at fault: find the cause in the worker's log under the chunk's id, mend it, then \
+                 `muster imports retry <ID>`. Where a record is the cause, correct it and upload it again.";
     }
     /// Something changed since the import was planned, and the record would no longer come to what its plan says.
     ChangedSincePlan = "changed_since_plan" {

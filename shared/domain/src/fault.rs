@@ -295,6 +295,10 @@ table! {
         FailedWithoutOrigin = "failed_without_origin",
         /// A corrected record counts as applied whatever its outcome is.
         MendedAtItsWord = "mended_at_its_word",
+        /// A record counts as corrected although the columns of its mistake were left out.
+        MendedWithoutColumns = "mended_without_columns",
+        /// A file of failed records is read as if nothing were known of the import that they come from.
+        MendedReadAnew = "mended_read_anew",
         /// Undoing an import also removes what other imports corrected of its failed records.
         UndoneTakesMendedAlong = "undone_takes_mended_along",
         /// The sum of a family is read at each look at an import that goes on.
@@ -469,6 +473,12 @@ table! {
         TroubleBeginsAnew = "trouble_begins_anew",
         /// The reason why the queue does not take a chunk is only in the log of one producer.
         UnpublishedInSilence = "unpublished_in_silence",
+        /// A page waits for a database that does not answer as long as a request may take.
+        PagesWaitForDatabase = "pages_wait_for_database",
+        /// A chunk that breaks every connection on which it is applied is tried for ever, and nobody is told.
+        BreaksForEver = "breaks_for_ever",
+        /// An end is foretold although nothing has come to an end for long.
+        ForeseenInSilence = "foreseen_in_silence",
         /// What there is of imports and chunks is not among the metrics.
         FiguresOfOneProcess = "figures_of_one_process",
         /// What a family corrected of an import is not noted with it.

@@ -34,6 +34,7 @@ pub use format::{Format, UnknownFormat};
 pub(crate) use json::{depth, string_fault};
 pub use letters::is_misdecoded;
 pub use limits::ParseLimits;
+pub use marked::first_origin;
 pub use opening::TableOpening;
 
 /// The column that marks a file of failed records. Its letters are at different positions in each encoding,

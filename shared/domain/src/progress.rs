@@ -12,6 +12,8 @@ use crate::import::ImportState;
 
 /// How far back the rate looks, in seconds. The store's query has the same number.
 pub const LATELY: f64 = 60.0;
+/// Where nothing has come to an end for so long, in seconds, what came before foretells nothing.
+const QUIET: i64 = 10;
 /// A rate over less than this says nothing, in seconds.
 const SHORTEST: f64 = 1.0;
 
@@ -158,9 +160,9 @@ pub struct Progress {
     pub no_progress_since: Option<DateTime<Utc>>,
     /// It runs, there is no progress for longer than `dispatch.stall_after`, and it does not merely wait for its turn.
     pub stalled: bool,
-    /// Records a second over the last minute; `None` where none were applied.
+    /// Records a second over the last minute; `None` where none were applied, or nothing has come to an end for some seconds.
     pub rate: Option<f64>,
-    /// When it comes to its end at that rate.
+    /// When it comes to its end at that rate; `None` while chunks are in trouble.
     pub ends_at: Option<DateTime<Utc>>,
     /// What chunks that have not ended met last.
     pub problem: Option<Problem>,
@@ -182,14 +184,17 @@ impl Progress {
         let waits_for = waits_for(facts, around);
         // Where nobody applies anything, what was applied a moment ago foretells nothing.
         let nobody = matches!(waits_for, Some(WaitsFor::Worker | WaitsFor::Producer | WaitsFor::Tenant));
-        let rate = rate(facts).filter(|_| !nobody);
+        let quiet = |since| facts.now.signed_duration_since(since) >= TimeDelta::seconds(QUIET);
+        let quiet = since.is_some_and(quiet) && !mutant(Mutant::ForeseenInSilence);
+        let rate = rate(facts).filter(|_| !nobody && !quiet);
         let stall_after = TimeDelta::from_std(stall_after).unwrap_or(TimeDelta::MAX);
         let silent = since.is_some_and(|since| facts.now.signed_duration_since(since) >= stall_after);
         Some(Self {
             no_progress_since: since,
             stalled: silent && is_fault(facts, waits_for) && !mutant(Mutant::StallsInSilence),
             rate,
-            ends_at: rate.and_then(|rate| ends_at(facts, rate)),
+            // Nor is the end foretold while chunks are in trouble: nobody knows when that is over.
+            ends_at: rate.filter(|_| facts.problem.is_none()).and_then(|rate| ends_at(facts, rate)),
             problem: facts.problem.clone(),
             waits_for,
             ahead: facts.ahead,
@@ -329,6 +334,13 @@ mod tests {
         assert_eq!(self::progress(&young, AROUND).rate, Some(600.0));
         let alone = self::progress(&running(), Surroundings { workers: 0, ..AROUND });
         assert_eq!((alone.rate, alone.ends_at), (None, None), "nobody applies what is to come");
+        let quiet = Facts { last_ended: Some(at(590)), ..running() };
+        assert_eq!(
+            (self::progress(&quiet, AROUND).rate, self::progress(&quiet, AROUND).ends_at),
+            (None, None)
+        );
+        let troubled = Facts { problem: problem(), ..running() };
+        assert_eq!(self::progress(&troubled, AROUND).ends_at, None, "nobody knows when the trouble is over");
         let nothing = Facts { lately: 0, ..running() };
         assert_eq!(
             (self::progress(&nothing, AROUND).rate, self::progress(&nothing, AROUND).ends_at),

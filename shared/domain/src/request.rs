@@ -3,6 +3,7 @@
 //! Nothing is guessed: an option that is not known, is given twice or has a value that there is not is an error that says
 //! what there is. [`OPTIONS`] has all that there is to know of each of them.
 
+mod before;
 mod columns;
 mod option_values;
 mod table;
@@ -183,6 +184,30 @@ impl ImportRequest {
         Ok(all)
     }
 
+    /// The request for a file that brings failed records of another import again: where it does not say itself how values are read and
+    /// what columns mean, that is as it was there. `columns`: the names of that import's file, in their order. A profile says it all.
+    #[must_use]
+    pub fn read_as_before(&self, before: &ImportOptions, columns: &[String]) -> Self {
+        let mut all = self.clone();
+        if self.values.profile.is_some() || mutant(Mutant::MendedReadAnew) {
+            return all;
+        }
+        macro_rules! take_over {
+            ($($option:ident)*) => {$(
+                if !self.given.iter().any(|given| given == stringify!($option)) {
+                    all.values.options.$option.clone_from(&before.$option);
+                }
+            )*};
+        }
+        take_over!(
+            identifier metadata empty_cells unknown_columns header_names sets values unknown_names phone_check
+            usernames default_address dates full_names phone_country on_invalid_value list_separator null_words
+        );
+        all.values.before =
+            before.fields.as_ref().map(|table| before::by_names(table, columns, before.format));
+        all
+    }
+
     /// The options and how the file is read, with nothing looked up: what needs no store.
     ///
     /// # Errors
@@ -196,7 +221,7 @@ impl ImportRequest {
         let unknown = || OptionsError::FormatUnknown(self.filename().and_then(Format::advice_for_name));
         let mut options = self.values.options.clone();
         options.format = self.format(media_type).ok_or_else(unknown)?;
-        options.fields = self.values.columns.table(options.format);
+        options.fields = self.values.columns.table(self.values.before.as_ref(), options.format);
         let delimiter = match self.values.delimiter {
             None | Some(OrAuto::Auto) => None,
             Some(OrAuto::Is(delimiter)) => Some(delimiter),

@@ -154,6 +154,14 @@ impl Queue {
         either!(self, queue => queue.consumers().await)
     }
 
+    /// Host and port of the broker, without credentials; `None` where the queue is rows of the database.
+    pub fn broker(&self) -> Option<String> {
+        match &self.0 {
+            Backend::Rabbit(queue) => Some(queue.place()),
+            Backend::Postgres(_) => None,
+        }
+    }
+
     /// Whether an alarm of the broker (memory, disk) blocks publishing now, as far as the broker has reported it.
     pub fn is_blocked(&self) -> bool {
         match &self.0 {

@@ -78,6 +78,11 @@ impl RabbitQueue {
         self.publisher.publish(&self.topology.queue(), properties, message.body).await
     }
 
+    pub(crate) fn place(&self) -> String {
+        let authority = &self.uri.authority;
+        format!("{}:{}", authority.host, authority.port)
+    }
+
     pub(crate) fn is_blocked(&self) -> bool {
         self.publisher.is_blocked() && !fault::mutant(Mutant::BlockedBrokerReady)
     }

@@ -1,7 +1,7 @@
 //! The family of an import: the first one, those that brought its failed records again, and those that brought theirs.
 //!
 //! A failed record of the first import is corrected when a descendant applied the record that names it as its
-//! origin, directly or through further failed files. What an import applied itself counts only if it has
+//! origin, directly or through further failed files, and left out nothing of it that the first import read. What an import applied itself counts only if it has
 //! ended and was not undone. What others corrected of its failed records always counts. Reading decodes the
 //! chunks of the descendants, whose number follows that of the corrected records. Memory: one bit for each
 //! record of each import.
@@ -15,6 +15,7 @@ use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{Outcome, Reason, Verdict, thousands};
+use muster_domain::record::{FieldNames, NameId, RawRecord, RawValue};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
 use serde::{Deserialize, Serialize};
@@ -321,6 +322,7 @@ async fn applied(
             let mut binding = Binding::new(&rules);
             binding.extend(records.names());
             let fields = records.fields();
+            let mut left_out = LeftOut::default();
             for (record, (verdict, _)) in records.records(&fields).zip(sheet.iter()) {
                 let Some(origin) = binding.origin(&record) else { continue };
                 let own = counts && is_applied(verdict);
@@ -331,11 +333,38 @@ async fn applied(
                 let parent = kin.iter().take(at).position(|earlier| earlier.member.id == origin.import);
                 if let Some((earlier, bits)) =
                     parent.and_then(|parent| kin.get(parent).zip(before.get_mut(parent)))
+                    && !left_out.has_value(&record, &binding, &rules, earlier)
                 {
                     bits.set(origin.record, earlier.member.records);
                 }
             }
         }
+    }
+}
+
+/// The names of a chunk that an earlier import reads and this one leaves out, for each earlier import that was asked for.
+#[derive(Default)]
+struct LeftOut(Vec<(ImportId, Vec<NameId>)>);
+
+impl LeftOut {
+    /// Whether a record has something under such a name: the mistake may be just there, and nothing of it was corrected.
+    fn has_value(&mut self, record: &RawRecord<'_>, now: &Binding, rules: &Rules, earlier: &Kin) -> bool {
+        if mutant(Mutant::MendedWithoutColumns) {
+            return false;
+        }
+        let id = earlier.member.id;
+        if !self.0.iter().any(|(of, _)| *of == id) {
+            // The names are those of this file, whatever the earlier one was.
+            let options = ImportOptions { format: rules.options.format, ..earlier.options.clone() };
+            let mut before = Binding::new(&Rules::new(options));
+            before.extend(&FieldNames::from_header(now.names()));
+            let all = (0..now.names().len()).filter_map(|at| NameId::try_from(at).ok());
+            self.0.push((id, all.filter(|name| before.is_read(*name) && !now.is_read(*name)).collect()));
+        }
+        let names = self.0.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, names)| names);
+        names.iter().any(|name| {
+            record.value(*name).is_some_and(|value| !matches!(value, RawValue::Null | RawValue::Text("")))
+        })
     }
 }
 

@@ -122,7 +122,10 @@ pub async fn stuck(store: &Store, tenant: TenantId, limit: i64) -> Result<Concer
             where tenant_id = $1
               and case when completed_at is null
                        then imports.state in ('planning', 'planned', 'running', 'paused')
-                            and (exists (select from chunks where import_id = imports.id and chunks.state in ('dead', 'retryable'))
+                            and (exists (select from chunks
+                                          where import_id = imports.id
+                                            and (chunks.state in ('dead', 'retryable')
+                                                 or chunks.state in ('staged', 'dispatched') and problem is not null))
                                  or id in (select import_id from chunks where chunks.id = any($3) and chunks.state = 'dispatched'))
                        else coalesce((final_chunks ->> 'dead')::bigint, (final_counts #>> '{chunks,dead}')::bigint, 0) > 0
                   end

@@ -183,7 +183,7 @@ async fn failures(
     let lines = lines(connection, import, &wanted).await?;
     let problems = rows.into_iter().take(usize::try_from(limit).unwrap_or(0)).map(|row| Problem {
         first: row.records.iter().map(|record| place(*record, &lines)).collect(),
-        example: row.field.as_deref().and_then(|field| example(row.source.as_ref()?.0.get(), field)),
+        example: example(row.source.as_ref().map(|source| source.0.get()), row.field.as_deref(), &row.code),
         advice: advice(&row.code, import),
         count: row.count.unsigned_abs(),
         message: of_all(&row.code, row.differ).map_or_else(|| row.message.unwrap_or_default(), str::to_owned),
@@ -304,10 +304,25 @@ async fn lines(
     }
 }
 
-/// The value under a name of a record's source, if it may be shown.
-fn example(source: &str, field: &str) -> Option<String> {
-    let fields: Vec<(String, serde_json::Value)> = serde_json::from_str(source).ok()?;
-    let (_, value) = fields.into_iter().find(|(name, _)| name == field)?;
+/// The value under a name of a record's source, if it may be shown. Of a name in a list (`roles.2`), which only the catalog knows, it is
+/// that name; of one in a cell it is the cell.
+pub fn example(source: Option<&str>, field: Option<&str>, code: &str) -> Option<String> {
+    let field = field?;
+    let fields: Vec<(String, serde_json::Value)> = serde_json::from_str(source?).ok()?;
+    let named = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+    let value = match (named(field), field.rsplit_once('.')) {
+        (Some(value), _) => value.clone(),
+        (None, Some((list, place))) if code == ErrorCode::CatalogUnknown.as_str() && !looks_secret(list) => {
+            match named(list)? {
+                serde_json::Value::Array(items) => match items.get(place.parse::<usize>().ok()?)? {
+                    serde_json::Value::Object(change) => change.get("name")?.clone(),
+                    name => name.clone(),
+                },
+                cell => cell.clone(),
+            }
+        }
+        (None, _) => return None,
+    };
     let text = match value {
         serde_json::Value::String(text) => text,
         serde_json::Value::Null => return None,
@@ -366,4 +381,28 @@ pub(super) async fn among(
     )
     .fetch_all(connection)
     .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_is_the_value_or_the_name_in_a_list_and_no_secret() {
+        let told = |source: &str, field: &str, code: &str| example(Some(source), Some(field), code);
+        let source = r#"[["Role","chief; cook"],["roles",["a","b"]],["teams",[{"name":"x","value":1}]],["password","p"],["email","bad"]]"#;
+        for (field, wanted) in [
+            ("Role.0", Some("chief; cook")),
+            ("Role", Some("chief; cook")),
+            ("roles.1", Some("b")),
+            ("teams.0", Some("x")),
+            ("roles.7", None),
+            ("password.0", None),
+            ("nothing.0", None),
+        ] {
+            assert_eq!(told(source, field, "catalog_unknown").as_deref(), wanted, "{field}");
+        }
+        assert_eq!(told(source, "email", "email_invalid").as_deref(), Some("bad"));
+        assert_eq!(told(source, "roles.1", "type_mismatch"), None, "other values inside may be anything");
+    }
 }

@@ -111,7 +111,7 @@ async fn a_broker_that_is_gone_is_found_out_from_the_console_alone() {
     let why = "he queue does not accept it";
     let browser = found_out(&rig, "stands still", why, why).await;
     browser.click("nav a[href='/console/queue']").await;
-    browser.until_says("The queue does not answer.").await;
+    browser.until_says("RabbitMQ does not answer (").await;
     browser.until_says("chunks are sent when it is back").await;
     rig.broker.as_ref().unwrap().pass();
     goes_on(&browser, &rig, &import).await;

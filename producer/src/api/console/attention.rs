@@ -115,7 +115,7 @@ pub(super) fn of(
     let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < LATELY);
     if report.chunks.dead > 0 && (!report.state.is_final() || lately(report.completed_at)) {
         let what = count(report.chunks.dead, "chunk is dead", "chunks are dead");
-        items.push(Item::new(Weight::Bad, what, "Check the reason, fix it, and retry."));
+        items.push(Item::new(Weight::Bad, what, "Check the reason, mend it, and retry."));
     }
     let moves = matches!(report.state, ImportState::Planning | ImportState::Running);
     // What stands still says why: the same once more, of its chunks, would be the same trouble twice.
@@ -147,22 +147,32 @@ pub(super) fn of(
             );
         }
         ImportState::Completed if report.open_failed() > 0 && lately(report.completed_at) => {
-            let what = match report.mended {
-                0 => count(report.counts.failed, "record failed", "records failed"),
-                mended => format!(
-                    "{}, {} corrected, {} open",
-                    count(report.counts.failed, "record failed", "records failed"),
-                    number(mended),
-                    number(report.open_failed())
-                ),
-            };
-            let todo = "Check the problems; correct the records and upload them again, or retry.";
-            items.push(Item::new(Weight::Wait, what, todo).at(report.completed_at));
+            items.push(failed(report));
         }
         _ => {}
     }
     items.sort_by_key(|item| item.weight);
     items
+}
+
+/// That records failed, and nobody has corrected all of them.
+fn failed(report: &ImportReport) -> Item {
+    let what = match report.mended {
+        0 => count(report.counts.failed, "record failed", "records failed"),
+        mended => format!(
+            "{}, {} corrected, {} open",
+            count(report.counts.failed, "record failed", "records failed"),
+            number(mended),
+            number(report.open_failed())
+        ),
+    };
+    let todo = match report.chunks.dead {
+        0 => "Check the problems; correct the records and upload them again, or retry.",
+        _ => {
+            "Check the problems: mend what made chunks die, and retry; correct other records and upload them again."
+        }
+    };
+    Item::new(Weight::Wait, what, todo).at(report.completed_at)
 }
 
 /// What becomes of chunks that wait to be tried again.

@@ -19,8 +19,9 @@ use uuid::Uuid;
 use super::error::ConsoleError;
 use super::formatting::{ago, count, number};
 use super::imports::address;
-use super::page::{Page, Section, secret, sentence};
+use super::page::{Page, Section, secret};
 use super::session::{Filled, Visit, field, query};
+use super::words;
 use crate::api::AppState;
 use crate::api::bulk::{BulkView, actor, looked};
 use crate::api::error::ApiError;
@@ -160,7 +161,7 @@ fn form_view(asked: &[(String, String)], last: &[BulkView], visit: &Visit, now: 
         p.way { a href="/console/imports" { "Imports" } }
         h1 { "Many imports at once" }
         @if let Some(why) = given("why") {
-            p.note.wrong role="alert" { strong { "Not like that. " } (given("wrong").unwrap_or_default()) " " (sentence(why)) }
+            p.note.wrong role="alert" { strong { "Not like that. " } (given("wrong").unwrap_or_default()) " " (words::message(why)) }
         }
         @if visit.allows(Scope::ImportWrite) {
             p.lead { "Choose what is to be done, and to which imports. You see what is found before anything is done." }

@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::error::ConsoleError;
 use super::formatting::count;
-use super::page::{Page, Section, secret, sentence};
+use super::page::{Page, Section, secret};
 use super::session::{Filled, Visit};
+use super::words;
 use crate::api::AppState;
 use crate::api::catalog::CATALOG_BYTES;
 
@@ -73,7 +74,7 @@ fn view(visit: &Visit, catalog: &Catalog, text: &str, wrong: &[String]) -> Marku
         h1 { "Catalog" }
         p.facts { "What records may name. A name that is not here is an error of its record." }
         @if !wrong.is_empty() {
-            div.note.wrong role="alert" { p { strong { "Nothing was changed." } } ul { @for text in wrong.iter().take(20) { li { (sentence(text)) } } } }
+            div.note.wrong role="alert" { p { strong { "Nothing was changed." } } ul { @for text in wrong.iter().take(20) { li { (words::message(text)) } } } }
         }
         section aria-labelledby="names" {
             h2 #names { "Names" }

@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::error::ConsoleError;
 use super::imports::{address, name};
-use super::page::{self, Section, sentence};
+use super::page::{self, Section};
 use super::records::place;
 use super::session::{Visit, field, query};
+use super::words;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::encoded;
@@ -167,9 +168,9 @@ fn said(record: &PlannedView) -> Markup {
             p { code { (change.field) } " " del { (value(&change.before)) } " → " ins { (value(&change.after)) } }
         }
         @for error in &record.errors {
-            p { @if let Some(field) = &error.field { code { (field) } " " } (sentence(&error.message)) }
+            p { @if let Some(field) = &error.field { code { (field) } " " } (words::message(&error.message)) }
         }
-        @for warning in &record.warnings { p.warning { (sentence(warning)) } }
+        @for warning in &record.warnings { p.warning { (words::message(warning)) } }
     }
 }
 

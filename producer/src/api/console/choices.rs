@@ -58,7 +58,7 @@ fn one(form: Form, option: &ImportOption, question: &Question, chosen: &[(String
         words::usual(option, answer).map_or("not chosen".to_owned(), |usual| format!("as usual: {usual}"));
     // The page of a new import sends it itself where no profile is chosen.
     let usual = match name {
-        "unknown_columns" if form == Form::Import => "as usual: is left out, with a warning".to_owned(),
+        "unknown_columns" if form == Form::Import => "as usual: is left out".to_owned(),
         _ => usual,
     };
     let value = field(chosen, name);
@@ -109,6 +109,16 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn no_choice_is_cut_off_on_a_narrow_screen() {
+        let most = 40;
+        let shown = view(Form::Import, &[]).into_string();
+        for part in shown.split("<option value=\"").skip(1) {
+            let text = part.split('>').nth(1).and_then(|text| text.split('<').next()).unwrap();
+            assert!(text.chars().count() <= most, "{text}");
         }
     }
 

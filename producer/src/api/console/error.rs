@@ -54,7 +54,36 @@ impl IntoResponse for ConsoleError {
     }
 }
 
+/// The database does not answer. Said without asking it who looks.
+pub(super) fn database_away() -> Response {
+    let text = "Check that PostgreSQL runs, that this program reaches it at database.url (DATABASE_URL), and what its log says. Uploads that \
+                were answered are safe, and work goes on by itself once it answers.";
+    let mut response = message_page(StatusCode::SERVICE_UNAVAILABLE, DATABASE_AWAY, text);
+    response.extensions_mut().remove::<Refusal>();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+/// Whether the database is away, rather than refusing or being slow.
+fn is_away(error: &StoreError) -> bool {
+    let away = matches!(
+        error,
+        StoreError::Unreachable(_) | StoreError::Silent(_) | StoreError::PoolTimeout | StoreError::Unknown
+    );
+    // It is stopped, or starts.
+    away || error.sqlstate().is_some_and(|state| state.starts_with("57P"))
+}
+
+const DATABASE_AWAY: &str = "The database does not answer";
+
 fn failed(error: ApiError) -> Response {
+    if matches!(&error, ApiError::Store(cause) if is_away(cause)) {
+        let mut response = database_away();
+        if let ApiError::Store(cause) = error {
+            response.extensions_mut().insert(StoreCause(Arc::new(cause)));
+        }
+        return response;
+    }
     let (status, _) = error.status();
     let title = match status {
         StatusCode::NOT_FOUND => "There is no such page",

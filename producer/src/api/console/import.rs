@@ -183,10 +183,14 @@ fn course(progress: &Progress, now: DateTime<Utc>) -> Vec<String> {
         .then(|| format!("behind {} of this tenant", count(progress.ahead, "import", "imports")));
     let window = &progress.window;
     let places = (window.import > 0).then(|| {
-        format!(
-            "{} of {} places in the window, {} taken by all imports",
-            window.import, window.size, window.used
-        )
+        let all = window.used;
+        match window.used > window.size {
+            true => format!(
+                "{} places in the window, {all} taken by all imports; there were more when these chunks were sent, now there are {}",
+                window.import, window.size
+            ),
+            false => format!("{} of {} places in the window, {all} taken by all imports", window.import, window.size),
+        }
     });
     let waits = progress.waits_for.map(waits);
     [rate, end, waits, ahead, places].into_iter().flatten().collect()

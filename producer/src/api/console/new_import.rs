@@ -143,6 +143,7 @@ fn view(visit: &Visit, own: &[SavedProfile]) -> Markup {
 fn findings(report: &Report, auto: bool) -> Markup {
     let proved = report.days.option();
     let unproved = auto && proved.is_none() && report.refused.is_none();
+    let again = report.columns.iter().any(|column| column.name == FAILED_MARK);
     // The page looks once more with that order.
     let days = proved.filter(|order| auto && *order != Dates::Iso).map(Dates::as_str);
     html! {
@@ -160,7 +161,7 @@ fn findings(report: &Report, auto: bool) -> Markup {
             }
         }
         (unknown(&report.columns))
-        p.facts data-refused=[(unproved || report.refused.is_some()).then_some("1")] data-days=[days] #facts {
+        p.facts data-refused=[(unproved || report.refused.is_some()).then_some("1")] data-days=[days] data-again=[again.then_some("1")] #facts {
             (count(report.records, "record", "records"))
             @if report.invalid > 0 { ", " strong.bad { (number(report.invalid)) " of them would fail" } }
             " · " (word(&report.format)) ", " (word(&report.encoding))
@@ -170,6 +171,7 @@ fn findings(report: &Report, auto: bool) -> Markup {
             @if let Some(profile) = report.profile { ", a file for the profile " strong { (profile) } }
             @if report.skipped_lines > 0 { " · " (count(report.skipped_lines, "line", "lines")) " before the header left out" }
         }
+        @if again { p.hint { "It brings failed records again: where nothing else is chosen, it is read as the import was in which they failed." } }
         @if !report.columns.is_empty() { (columns(&report.columns)) }
         @if !report.first.is_empty() { (first(&report.first)) }
         @if !report.problems.is_empty() { (problems(&report.problems)) }
@@ -309,13 +311,23 @@ fn first(records: &[Vec<(String, String)>]) -> Markup {
     }
 }
 
+/// What is true of all its records, and the message of the first, since others may have another mistake of the same kind.
+fn told(problem: &Problem) -> Markup {
+    match problem.code {
+        Some(code) if problem.count > 1 => {
+            html! { (words::message(code.explanation())) " For example: " (words::message(&problem.message)) }
+        }
+        _ => words::message(&problem.message),
+    }
+}
+
 fn problems(problems: &[Problem]) -> Markup {
     html! {
         h3 { "Problems" }
         ol.problems {
             @for problem in problems.iter().take(MOST_SHOWN) {
                 li.warning[problem.code.is_none()] {
-                    p.cause { span.times { (number(problem.count)) " ×" } " " strong { (words::told(&sentence(&problem.message))) } }
+                    p.cause { span.times { (number(problem.count)) " ×" } " " strong { (told(problem)) } }
                     p.where {
                         @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
                         @if let Some(place) = problem.first.first() { "First in record " (number(place.record)) ", line " (number(place.line)) }

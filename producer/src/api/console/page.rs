@@ -1,15 +1,20 @@
 //! The frame of all pages.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::Method;
 use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
+use muster_domain::fault::{Mutant, mutant};
 use muster_domain::token::Scope;
+use tokio::time::sleep;
 
 use super::BASE;
-use super::error::Refusal;
+use super::error::{Refusal, database_away};
 pub(super) use super::frame::{bare, capital, sentence};
 use super::frame::{mark, whole};
 use super::session::{FORM_FIELD, Visit};
@@ -127,6 +132,33 @@ impl Page {
             main #main tabindex="-1" data-renew=[self.renew] data-session=(visit.mark()) { (self.main) }
         };
         Html(whole(&self.title, &header(visit, Some(self.section)), &main).into_string()).into_response()
+    }
+}
+
+/// How long a page may take before it is asked whether the database answers at all.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Ends what only shows something as soon as the database is known not to answer: nobody is to look at an empty page until the request's
+/// own time is over. What does something is left to its end, since nobody else knows what became of it.
+pub(super) async fn while_the_database_answers(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method() != Method::GET || mutant(Mutant::PagesWaitForDatabase) {
+        return next.run(request).await;
+    }
+    let silence = async {
+        loop {
+            sleep(PATIENCE).await;
+            if state.0.checks.store.word(&state.0.store).await == "unreachable" {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        response = next.run(request) => response,
+        () = silence => database_away(),
     }
 }
 

@@ -8,7 +8,6 @@ use muster_store::{Store, StoreError};
 
 use super::formatting::number;
 use super::imports::address;
-use super::page::sentence;
 use super::words;
 use crate::api::params::encoded;
 
@@ -51,7 +50,7 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
     html! {
         p.cause { span.times { (number(problem.count)) " ×" } " " strong { (heading(problem, code)) } }
         p.where {
-            @if problem.count > 1 && code.is_some() { "The first: " (words::told(&sentence(&problem.message))) " " }
+            @if problem.count > 1 && code.is_some() { "The first: " (words::message(&problem.message)) " " }
             @if let Some(field) = &problem.field { "Column " code { (field) } ". " }
             @if let Some(example) = problem.example.as_ref().filter(|_| viewer.people) { "For example “" (example) "”. " }
             (places(&problem.first, problem.count, here)) " · " code { (problem.code) }
@@ -67,7 +66,7 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
         div.acts {
             a href={ (here) "/records?" (cause) } { "These records" }
             @if viewer.file { a href={ (here) "/failed.csv?" (cause) } download { "As CSV" } }
-            @if let Some(secret) = &viewer.secret {
+            @if let Some(secret) = viewer.secret.as_ref().filter(|_| retry_may_help(code)) {
                 form method="post" action={ (here) "/retry" } {
                     (secret)
                     input type="hidden" name="code" value=(problem.code);
@@ -79,17 +78,37 @@ fn failure(problem: &Problem, here: &str, viewer: &Viewer) -> Markup {
     }
 }
 
+/// Whether the same record may come to something else: the catalog, the database or another user was the reason, and not the file's own
+/// values alone. Of a code that a newer program wrote that is not known.
+fn retry_may_help(code: Option<ErrorCode>) -> bool {
+    code.is_none_or(|code| {
+        matches!(
+            code,
+            ErrorCode::CatalogUnknown
+                | ErrorCode::FieldUnknown
+                | ErrorCode::ValueInvalid
+                | ErrorCode::ValueOutOfRange
+                | ErrorCode::IdentityConflict
+                | ErrorCode::AddressTaken
+                | ErrorCode::DatabaseRefused
+                | ErrorCode::ChunkDead
+                | ErrorCode::ChangedSincePlan
+                | ErrorCode::Internal
+        )
+    })
+}
+
 /// What is true of all its records. The message is that of the first, and others may have another mistake of the same kind.
 fn heading(problem: &Problem, code: Option<ErrorCode>) -> Markup {
     match code {
-        Some(code) if problem.count > 1 => words::told(&sentence(code.explanation())),
-        _ => words::told(&sentence(&problem.message)),
+        Some(code) if problem.count > 1 => words::message(code.explanation()),
+        _ => words::message(&problem.message),
     }
 }
 
 fn warning(warned: &Warned, here: &str) -> Markup {
     html! {
-        p.cause { span.times { (number(warned.count)) " ×" } " " strong { (sentence(&warned.message)) } }
+        p.cause { span.times { (number(warned.count)) " ×" } " " strong { (words::message(&warned.message)) } }
         p.where { (places(&warned.first, warned.count, here)) " · a warning: the records were applied" }
     }
 }
@@ -151,6 +170,15 @@ mod tests {
         let shown =
             view(&found, &report(), &Viewer { people: false, file: false, secret: Some(html! { "secret" }) })
                 .into_string();
-        assert!(!shown.contains("ann@") && shown.contains("Retry these"), "{shown}");
+        assert!(
+            !shown.contains("ann@") && !shown.contains("Retry these"),
+            "the file itself is wrong: {shown}"
+        );
+        let mut found = found;
+        found.problems[0].code = "catalog_unknown".into();
+        let shown =
+            view(&found, &report(), &Viewer { people: false, file: false, secret: Some(html! { "secret" }) })
+                .into_string();
+        assert!(shown.contains("Retry these"), "{shown}");
     }
 }

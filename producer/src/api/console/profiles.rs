@@ -23,8 +23,9 @@ use super::choices::{self, Form};
 use super::error::ConsoleError;
 use super::formatting::{ago, count};
 use super::new_import::is_of_the_page;
-use super::page::{Page, Section, secret, sentence};
+use super::page::{Page, Section, secret};
 use super::session::{Filled, Visit};
+use super::words;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::params::{Params, invalid};
@@ -242,7 +243,7 @@ fn all(own: &[SavedProfile], visit: &Visit, wrong: Option<&str>, given: &str, no
     html! {
         h1 { "Profiles" }
         p.facts { "Named sets of options for files of one kind. What is chosen beside a profile counts more." }
-        @if let Some(wrong) = wrong { p.note.wrong role="alert" { strong { "No profile was made. " } (sentence(wrong)) } }
+        @if let Some(wrong) = wrong { p.note.wrong role="alert" { strong { "No profile was made. " } (words::message(wrong)) } }
         section aria-labelledby="own" {
             h2 #own { "Your own" }
             @if own.is_empty() { p.calm { "There are none yet. The page of a new import saves what was chosen there as one." } } @else {
@@ -312,7 +313,7 @@ fn one(
         p.way { a href=(HERE) { "Profiles" } }
         h1 { (saved.name) }
         p.facts { "Saved " (ago(now, saved.updated_at)) }
-        @if let Some(wrong) = wrong { p.note.wrong role="alert" { strong { "Nothing was changed. " } (sentence(wrong)) } }
+        @if let Some(wrong) = wrong { p.note.wrong role="alert" { strong { "Nothing was changed. " } (words::message(wrong)) } }
         @if visit.allows(Scope::ImportWrite) {
             form.profile method="post" action={ (HERE) "/" (saved.name) } {
                 (secret(visit))

@@ -42,6 +42,8 @@ struct Work {
     /// Records of the tenant that were settled in the last minute.
     settled: u64,
     blocked: bool,
+    /// Where the broker is, if there is one.
+    broker: Option<String>,
     processes: Vec<Process>,
     /// Imports with stalled chunks.
     stuck: Vec<(ImportReport, Vec<HeldUp>)>,
@@ -84,6 +86,7 @@ async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<
         window: figures.map(|known| (known.around.used, known.around.window)),
         settled: minute.iter().map(|part| part.done + part.failed).sum(),
         blocked: state.0.queue.is_blocked(),
+        broker: state.0.queue.broker(),
         processes: holders::list(store).await?,
         stuck,
         all_stuck: found.all,
@@ -97,7 +100,13 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
     html! {
         h1 { "Queue and workers" }
         @if work.depth.is_none() {
-            p.note.wrong { strong { "The queue does not answer. " } "Uploads are accepted and staged; chunks are sent when it is back." }
+            p.note.wrong {
+                @match &work.broker {
+                    Some(at) => { strong { "RabbitMQ does not answer (" (at) "). " } "Start it, or check " code { "broker.url" } " (" code { "AMQP_URL" } ")." }
+                    None => { strong { "The queue does not answer. " } "It is in the database: check that PostgreSQL runs." }
+                }
+                " Uploads are accepted and staged; chunks are sent when it is back."
+            }
         } @else if work.blocked {
             p.note.wrong { strong { "The broker takes no messages. " } "It has an alarm of memory or disk; chunks are sent when that is over." }
         }
@@ -111,7 +120,7 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
                 (figure("Dead letters", &number(depth.dead), "messages"))
             }
             @if let Some(consumers) = work.consumers { (figure("Consumers", &number(consumers), "of the queue")) }
-            @if let Some((used, size)) = work.window { (figure("Window", &number(used), &format!("of {size} places taken"))) }
+            @if let Some((used, size)) = work.window { (figure("Window", &number(used), &taken(used, size))) }
             (figure("Rate", &number(work.settled / 60), "records a second in the last minute"))
             @if workers { (figure("With the workers", &number(under_way.dispatched), "chunks of this tenant")) }
             @else { (figure("Sent", &number(under_way.dispatched), "chunks of this tenant, taken by no worker yet")) }
@@ -127,6 +136,14 @@ fn view(work: &Work, visit: &Visit, now: DateTime<Utc>) -> Markup {
             @if work.all_stuck > MOST.unsigned_abs() { p.hint { "Chunks of the newest " (MOST) " of " (number(work.all_stuck)) " imports:" } }
             @for (report, chunks) in &work.stuck { (stuck(report, chunks, visit, now)) }
         }
+    }
+}
+
+/// How many places of the window are taken. It follows the number of workers, so more may be taken than there are now.
+fn taken(used: u64, size: u64) -> String {
+    match used > size {
+        true => format!("places taken; there were more when these chunks were sent, now there are {size}"),
+        false => format!("of {size} places taken"),
     }
 }
 
@@ -163,5 +180,19 @@ fn processes(processes: &[Process], now: DateTime<Utc>) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_became_smaller_is_explained() {
+        assert_eq!(taken(3, 4), "of 4 places taken");
+        assert_eq!(
+            taken(16, 4),
+            "places taken; there were more when these chunks were sent, now there are 4"
+        );
     }
 }

@@ -6,10 +6,11 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::Response;
 use maud::{Markup, html};
+use muster_domain::error::{ErrorCode, RecordError};
 use muster_domain::id::ImportId;
 use muster_domain::outcome::Outcome;
 use muster_domain::token::Scope;
-use muster_store::problems::Cause;
+use muster_store::problems::{self, Cause};
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, StoreError, lookup};
@@ -17,8 +18,9 @@ use muster_store::{Store, StoreError, lookup};
 use super::error::ConsoleError;
 use super::formatting::number;
 use super::imports::{address, name};
-use super::page::{self, Section, sentence};
+use super::page::{self, Section};
 use super::session::{Visit, field, query};
+use super::words;
 use crate::api::AppState;
 use crate::api::error::ApiError;
 use crate::api::mask::masked;
@@ -103,7 +105,7 @@ async fn read(store: &Store, report: &ImportReport, wanted: &Wanted) -> Result<P
         let found = lookup::with_identifier(store, tenant, import, options, identifier, SAME, SEARCH).await?;
         let mut records = Vec::new();
         for record in found.found {
-            let filter = RecordFilter { after: record - 1, ..RecordFilter::default() };
+            let filter = RecordFilter { after: record - 1, sources: true, ..RecordFilter::default() };
             records.extend(records::page(store, tenant, import, options, filter, 1).await?);
         }
         return Ok(Page { records, goes_on: false, stopped_at: found.stopped_at });
@@ -122,7 +124,7 @@ async fn read(store: &Store, report: &ImportReport, wanted: &Wanted) -> Result<P
         (None, None) => wanted.after,
     };
     let cause = Cause { code: wanted.code.as_deref(), field: wanted.field.as_deref() };
-    let filter = RecordFilter { outcome: wanted.outcome, cause, after, ..RecordFilter::default() };
+    let filter = RecordFilter { outcome: wanted.outcome, cause, after, sources: true };
     let records = records::page(store, tenant, import, options, filter, PAGE + 1).await?;
     Ok(Page { records, goes_on: true, stopped_at })
 }
@@ -231,7 +233,7 @@ pub(super) fn table(found: &[RecordReport], people: bool) -> Markup {
                                     None => {}
                                 }
                             }
-                            td.wide { (said(record)) }
+                            td.wide { (said(record, people)) }
                         }
                     }
                 }
@@ -240,20 +242,23 @@ pub(super) fn table(found: &[RecordReport], people: bool) -> Markup {
     }
 }
 
-fn said(record: &RecordReport) -> Markup {
+fn said(record: &RecordReport, people: bool) -> Markup {
+    // The message does not say which name it is.
+    let name = |error: &RecordError| {
+        let code = Some(error.code).filter(|code| people && *code == ErrorCode::CatalogUnknown)?;
+        problems::example(record.source.as_deref(), error.field.as_deref(), code.as_str())
+    };
     html! {
         @if let Some(reason) = record.reason { p { (reason.as_str()) } }
         @for error in &record.errors {
-            p { @if let Some(field) = &error.field { code { (field) } " " } (sentence(&error.message)) }
+            p { @if let Some(field) = &error.field { code { (field) } " " } (words::message(&error.message)) @if let Some(name) = name(error) { " It is “" (name) "”." } }
         }
-        @for warning in &record.warnings { p.warning { (sentence(warning)) } }
+        @for warning in &record.warnings { p.warning { (words::message(warning)) } }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::error::{ErrorCode, RecordError};
-
     use super::*;
     use crate::api::console::imports::tests::report;
 

@@ -1,8 +1,10 @@
 //! The words of the catalogue of errors and of messages, as somebody at the console needs them: `--flag value` of the command line is the
-//! field of the form that asks for it, a command is what does the same here, and what stands between backticks is code.
+//! field of the form that asks for it, in quotes, a command is what does the same here, and what stands between backticks is code.
 
 use maud::{Markup, html};
 use muster_domain::request::{Answer, ImportOption, OPTIONS};
+
+use super::frame::sentence;
 
 /// Commands that advice names, and what does the same at the console.
 const COMMANDS: [(&str, &str); 9] = [
@@ -16,6 +18,11 @@ const COMMANDS: [(&str, &str); 9] = [
     ("muster inspect", "New import"),
     ("muster catalog show", "Catalog"),
 ];
+
+/// A message as a sentence.
+pub(super) fn message(text: &str) -> Markup {
+    told(&sentence(text))
+}
 
 /// A text of the catalogue or of a message.
 pub(super) fn told(text: &str) -> Markup {
@@ -41,18 +48,20 @@ fn term(code: &str) -> Markup {
     let Some(flag) = code.strip_prefix("--") else { return html! { code { (code) } } };
     let (flag, value) = flag.split_once([' ', '=']).unwrap_or((flag, ""));
     if flag == "column" {
-        return html! { em { "Means" } " beside the column" };
+        return html! { (quoted("Means")) " beside the column" };
     }
     let question =
         OPTIONS.iter().find(|option| option.flag_name() == Some(flag)).and_then(|found| found.question);
     let Some(question) = question else { return html! { code { (code) } } };
     html! {
-        em { (question.label) }
-        @if !value.is_empty() {
-            ": "
-            @match meaning(question.answer, value) { Some(meaning) => { em { (meaning) } } None => { code { (value) } } }
-        }
+        (quoted(question.label))
+        @if !value.is_empty() { " set to " (quoted(meaning(question.answer, value).unwrap_or(value))) }
     }
+}
+
+/// The words of a form in a sentence. Many labels are half a sentence, so quotes say where they end.
+fn quoted(label: &str) -> Markup {
+    html! { "“" em { (label) } "”" }
 }
 
 fn meaning(answer: Answer, value: &str) -> Option<&'static str> {
@@ -79,6 +88,8 @@ pub(super) fn usual(option: &ImportOption, answer: &Answer) -> Option<&'static s
         (Answer::OneOf(values), Usual::Value(value)) => {
             values.iter().find(|(known, _)| *known == value).map(|(_, meaning)| *meaning)
         }
+        // The hint says how.
+        (Answer::OneOf(_), Usual::Told(_)) => Some("found out"),
         (_, Usual::Told(way)) => Some(way),
         _ => None,
     }
@@ -100,6 +111,27 @@ mod tests {
         assert!(shown.contains("<em>Retry what failed</em>"), "{shown}");
         assert!(shown.contains("<code>&lt;b&gt;</code>"), "{shown}");
         assert_eq!(told("one ` alone").into_string(), "one ` alone");
+    }
+
+    #[test]
+    fn the_label_of_every_option_stands_in_quotes_in_a_sentence() {
+        let text_of = |text: &str| {
+            let shown = message(text).into_string();
+            shown.replace("<em>", "").replace("</em>", "").replace("&amp;", "&")
+        };
+        for option in OPTIONS {
+            let (Some(flag), Some(question)) = (option.flag_name(), option.question) else { continue };
+            let label = question.label;
+            assert_eq!(text_of(&format!("see `--{flag}`")), format!("See “{label}”."));
+            let values: Vec<(&str, &str)> = match question.answer {
+                Answer::OneOf(values) => values.to_vec(),
+                Answer::Text(example) => vec![(example, example)],
+            };
+            for (value, meaning) in values {
+                let shown = text_of(&format!("`--{flag} {value}` helps"));
+                assert_eq!(shown, format!("“{label}” set to “{meaning}” helps."));
+            }
+        }
     }
 
     #[test]

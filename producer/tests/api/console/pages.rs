@@ -11,7 +11,9 @@ use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;
 use muster_runtime::clock;
 use muster_store::lookup::{self, Found};
-use muster_store::tenants;
+use muster_store::{Store, StoreOptions, tenants};
+use muster_testkit::TestDatabase;
+use muster_testkit::proxy::Proxy;
 
 use super::{Browser, import, state};
 use crate::harness::{Server, accepted, token, until};
@@ -518,4 +520,25 @@ async fn a_plan_is_looked_through_by_outcome_and_field() {
         .await;
     assert_eq!(again.status, 303);
     assert_eq!(state(&server, &import).await, "planning");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_says_within_seconds_that_the_database_does_not_answer() {
+    let database = TestDatabase::create().await;
+    let (proxy, target) = Proxy::before_database(&database.target()).await;
+    let store = Store::connect(target, &StoreOptions::default()).await.unwrap();
+    let server = Server::start_on(database, store, ProducerOptions::default()).await;
+    let browser = Browser::signed_in(&server, &server.token).await;
+    browser.page("/console").await;
+    proxy.freeze_for_good();
+    for live in [false, true] {
+        let began = std::time::Instant::now();
+        let shown = browser.ask(reqwest::Method::GET, "/console", live).await;
+        assert_eq!(shown.status, 503, "{}", shown.body);
+        assert!(shown.body.contains("The database does not answer"), "{}", shown.body);
+        assert!(shown.body.contains("DATABASE_URL") && shown.header("retry-after") == "5", "{}", shown.body);
+        // The request's own time is 30 seconds.
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    }
+    proxy.pass();
 }

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_is_not_remembered_is_told_once_and_what_is_stays_known() {
-        let mut duplicates = Duplicates::within(Memory::of(12 * 4));
+        let mut duplicates = Duplicates::within(Memory::of(13 * 4));
         let mut told = Vec::new();
         for (at, user) in [1, 2, 3, 4, 5, 2, 5].into_iter().enumerate() {
             let number = at as u64 + 1;

@@ -199,9 +199,31 @@ fn unknown_name(text: &str, field: Field, rules: &Rules) -> &'static str {
 /// The first character that is at fault, by its code point and place.
 fn character(text: &str, at_fault: impl Fn(char) -> bool) -> Option<String> {
     let (place, c) = text.chars().enumerate().find(|(_, c)| at_fault(*c))?;
-    let shown =
-        if c.is_control() || is_invisible(c) || c.is_whitespace() { String::new() } else { format!(" {c}") };
-    Some(format!("U+{:04X}{shown} stands at character {}", u32::from(c), place + 1))
+    let shown = match (named(c), is_invisible(c) || c.is_control() || c.is_whitespace()) {
+        (Some(name), _) => name.to_owned(),
+        (None, true) => format!("U+{:04X}", u32::from(c)),
+        (None, false) => format!("U+{:04X} {c}", u32::from(c)),
+    };
+    Some(format!("{shown} stands at character {}", place + 1))
+}
+
+/// What people call a character that cannot be seen, or that they do not know by its code point.
+fn named(c: char) -> Option<&'static str> {
+    Some(match c {
+        ' ' => "a blank",
+        '\t' => "a tab",
+        '\n' | '\r' | '\u{2028}' | '\u{2029}' => "a line break",
+        '\0' => "a NUL",
+        '\u{a0}' | '\u{202f}' => "a no-break space",
+        ',' => "a comma",
+        ';' => "a semicolon",
+        ':' => "a colon",
+        '"' => "a double quote",
+        '(' | ')' => "a bracket",
+        '\\' => "a backslash",
+        '<' | '>' => "an angle bracket",
+        _ => return None,
+    })
 }
 
 fn email(text: &str) -> Option<String> {
@@ -236,7 +258,7 @@ fn phone(text: &str, rules: &Rules) -> &'static str {
     } else if rules.options.phone_country.is_some() {
         "it is no number of the country that the options name either"
     } else {
-        "`--phone-country` with a country's two letters, as in `--phone-country DE`, takes numbers as people write them"
+        "`--phone-country DE`, with the two letters of their country, takes numbers as people write them"
     }
 }
 
@@ -303,6 +325,8 @@ mod tests {
             ("a\u{ff20}b.co", "U+FF20"),
             ("o\u{2019}neil@b.co", "U+2019 \u{2019} stands at character 2"),
             ("=x", "formula"),
+            ("bad address.example.com", "a blank stands at character 4"),
+            ("a\u{a0}b", "a no-break space stands at character 2"),
         ] {
             assert!(email(text).is_some_and(|hint| hint.contains(words)), "{text}: {:?}", email(text));
         }

@@ -37,7 +37,7 @@ pub(crate) struct KnownValues {
     /// New values that are not in their places yet, each with its keyed hash.
     new: Vec<(u64, Place)>,
     /// The hash that will be met next, keyed.
-    next: (u64, u64),
+    next: Option<(u64, u64)>,
     /// Values in their places.
     taken: usize,
     /// What the places are taken from.
@@ -73,7 +73,7 @@ impl KnownValues {
             places: Vec::new(),
             bits: Vec::new(),
             new: Vec::new(),
-            next: (0, 0),
+            next: None,
             taken: 0,
             memory,
             hashing: RandomState::new(),
@@ -89,14 +89,15 @@ impl KnownValues {
     /// Asks the memory for what [`KnownValues::meet`] will look at. What the caller does meanwhile costs no time.
     pub(crate) fn touch(&mut self, hash: u64) {
         let keyed = self.keyed(hash);
-        self.next = (hash, keyed);
+        self.next = Some((hash, keyed));
         black_box(self.bits.get(part(keyed, self.bits.len() * 64) / 64).copied());
     }
 
     /// Meets a value by its hash, in the record of this number.
     pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Lookup {
         self.full = self.full || !(self.has_room() || self.widen());
-        let keyed = if self.next.0 == hash { self.next.1 } else { self.keyed(hash) };
+        let next = self.next.take().filter(|(of, _)| *of == hash);
+        let keyed = next.map_or_else(|| self.keyed(hash), |(_, keyed)| keyed);
         if self.see(keyed) {
             let is_new = |(known, place): &&(u64, Place)| *known == keyed && whole(place.hash) == hash;
             let first = self.new.iter().find(is_new).map(|(_, place)| place.record);
@@ -160,14 +161,14 @@ impl KnownValues {
         (self.len() + 1).saturating_mul(4) <= self.places.len().saturating_mul(3)
     }
 
-    /// Makes the table wider, by half at least. While it does, the narrower one is there too. False if there is no room then either.
+    /// Makes the table wider, by a third at least. While it does, the narrower one is there too. False if there is no room then either.
     fn widen(&mut self) -> bool {
         self.place();
         let there = self.places.len();
         let most = there.saturating_mul(WIDER).max(SMALL);
         let taken = self.memory.take(|left| {
             let places = most.min(left / PLACE_BYTES);
-            (places > there + there / 2).then(|| places * PLACE_BYTES)
+            (places > there + there / 3).then(|| places * PLACE_BYTES)
         });
         let Some(taken) = taken else { return false };
         let places = taken / PLACE_BYTES;
@@ -258,7 +259,7 @@ mod tests {
                         first.insert(*hash, record);
                     }
                     (Lookup::Again(told), Some(earlier)) => prop_assert_eq!(told, *earlier),
-                    // The narrower table counts while the wider one is made, so the last one may be two fifths of what there is.
+                    // The narrower table counts while the wider one is made, so the last one may be three sevenths of what there is.
                     (Lookup::NoRoom, None) => prop_assert!(first.len() + 2 >= places * 3 / 10),
                     (told, known) => prop_assert!(false, "{:?} of {:?}", told, known),
                 }

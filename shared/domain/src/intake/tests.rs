@@ -112,7 +112,7 @@ fn a_full_memory_says_so_once_and_never_guesses() {
     let users = [1, 2, 3, 4, 5, 4, 2, 5];
     let rows: String = users.iter().map(|user| format!("u{user}@example.com\n")).collect();
     // Room for three of four.
-    let warned = warned(&format!("email\n{rows}"), ImportOptions::default(), 4 * 12);
+    let warned = warned(&format!("email\n{rows}"), ImportOptions::default(), 4 * 13);
     let [(4, full), (7, again)] = warned.as_slice() else { panic!("{warned:?}") };
     assert!(full.contains("one of the first 3 users of the file"), "{full}");
     assert!(again.starts_with("Record 2, "), "{again}");

@@ -1,9 +1,12 @@
 //! Recognises a file of failed records that Muster wrote by a column of its header, even after a spreadsheet has saved it again.
 
+use std::ops::ControlFlow;
+
 use super::encoding::text_of;
 use super::{FAILED_MARK, TextEncoding};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
+use crate::record::{ORIGIN_KEY, Origin};
 
 /// How the column's name begins; ASCII, so the same in nearly every encoding.
 const START: &[u8] = b"_muster_";
@@ -51,6 +54,45 @@ fn header_end(text: &[u8]) -> usize {
     if quoted { first } else { text.len() }
 }
 
+/// Most bytes of a file that are looked at for its first origin.
+const LOOKED_AT: usize = 64 * 1024;
+/// Characters of an origin before its number: the id of an import.
+const ID: usize = 36;
+
+/// The first failed record that a file says it brings again, as far as its beginning tells; `Continue` where more of the beginning is
+/// needed. Marks and origins are ASCII, so the file's encoding does not matter. `whole`: there is no more of the file.
+pub fn first_origin(head: &[u8], whole: bool) -> ControlFlow<Option<Origin>> {
+    // ASCII in UTF-16 is the same with a zero beside each letter.
+    let wide = head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF");
+    let text: Vec<u8> = head.iter().copied().filter(|byte| !wide || *byte != 0).collect();
+    let whole = whole || head.len() >= LOOKED_AT;
+    let line = memchr::memchr2(b'\n', b'\r', &text);
+    let separator = text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"sep="));
+    let start = match line {
+        Some(end) if separator => text.get(end..).unwrap_or_default().trim_ascii_start(),
+        _ => &text,
+    };
+    let end = header_end(start);
+    let marked = [START, ORIGIN_KEY.as_bytes()]
+        .iter()
+        .any(|mark| start.get(..end).is_some_and(|header| memchr::memmem::find(header, mark).is_some()));
+    if !marked {
+        return if whole || end < start.len() { ControlFlow::Break(None) } else { ControlFlow::Continue(()) };
+    }
+    for at in memchr::memchr_iter(b'#', start) {
+        let digits = start.get(at + 1..).unwrap_or_default();
+        let length = digits.iter().position(|byte| !byte.is_ascii_digit());
+        // The number may go on in the next piece.
+        let Some(length) = length.or_else(|| whole.then_some(digits.len())) else { break };
+        let origin = at.checked_sub(ID).and_then(|from| start.get(from..at + 1 + length));
+        let origin = origin.and_then(|origin| std::str::from_utf8(origin).ok()?.parse().ok());
+        if origin.is_some() {
+            return ControlFlow::Break(origin);
+        }
+    }
+    if whole { ControlFlow::Break(None) } else { ControlFlow::Continue(()) }
+}
+
 /// Whether a column's name marks the file, after a spreadsheet may have lost the sign of the euro.
 pub(super) fn is_mark(name: &str) -> bool {
     name == FAILED_MARK
@@ -60,6 +102,34 @@ pub(super) fn is_mark(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_origin_is_found_in_the_beginning() {
+        const ID: &str = "0198c0de-0000-7000-8000-000000000001";
+        let table =
+            format!("email;Role;{FAILED_MARK}\r\nann#1@example.com;x;\r\nbob@example.com;y;{ID}#12\r\n");
+        let found = ControlFlow::Break(Some(format!("{ID}#12").parse::<Origin>().unwrap()));
+        let line = format!("{{\"email\":\"a\",\"{ORIGIN_KEY}\":\"{ID}#12\"}}\n");
+        let wide: Vec<u8> =
+            [0xFF, 0xFE].into_iter().chain(table.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let separated = format!("sep=;\r\n{table}");
+        for file in [table.as_bytes(), line.as_bytes(), separated.as_bytes(), &wide] {
+            assert_eq!(first_origin(file, true), found);
+            // However the file comes in pieces, its beginning tells the same or not yet.
+            for end in 0..file.len() {
+                let told = first_origin(&file[..end], false);
+                assert!(told == ControlFlow::Continue(()) || told == found, "{end}: {told:?}");
+            }
+        }
+        let none = ControlFlow::Break(None);
+        assert_eq!(first_origin(b"email,name\n", false), none, "nothing is waited for");
+        assert_eq!(first_origin(b"email,name", false), ControlFlow::Continue(()));
+        assert_eq!(first_origin(format!("email,name\na,{ID}#12\n").as_bytes(), false), none);
+        assert_eq!(first_origin(&[b'x'; LOOKED_AT], false), none);
+        let without = format!("email,{FAILED_MARK}\na,\n");
+        assert_eq!(first_origin(without.as_bytes(), false), ControlFlow::Continue(()));
+        assert_eq!(first_origin(without.as_bytes(), true), none);
+    }
 
     #[test]
     fn the_mark_tells_the_encoding() {

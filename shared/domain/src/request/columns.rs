@@ -108,12 +108,16 @@ impl ColumnChoices {
         Ok(())
     }
 
-    /// The table, where it is not Muster's own.
-    pub(super) fn table(&self, format: Format) -> Option<FieldTable> {
+    /// The table, where it is not Muster's own. `before`: what counts where nothing is chosen, in place of that.
+    pub(super) fn table(&self, before: Option<&FieldTable>, format: Format) -> Option<FieldTable> {
         if self.columns.is_empty() && self.behaviours.is_empty() {
-            return None;
+            return before.cloned();
         }
-        let mut table = FieldTable::native();
+        let mut table = before.cloned().unwrap_or_else(FieldTable::native);
+        // What is chosen now comes first where several names mean one field.
+        for mapped in table.0.iter_mut().filter_map(|rule| rule.mapped.as_mut()) {
+            mapped.place = mapped.place.saturating_add(u16::try_from(self.columns.len()).unwrap_or(u16::MAX));
+        }
         for (place, (name, target)) in self.columns.iter().enumerate() {
             // A header is folded before it is looked up, so its name here is folded too.
             let by_place = name
@@ -234,15 +238,15 @@ mod tests {
     #[test]
     fn names_and_behaviours_make_a_table() {
         let mut choices = ColumnChoices::default();
-        assert_eq!(choices.table(Format::Csv), None);
+        assert_eq!(choices.table(None, Format::Csv), None);
         choices.set_columns("E-Mail Adresse = email, Vorname=given_name").unwrap();
         choices.set_behaviours(r#"{"given_name": "ignore"}"#).unwrap();
-        let table = choices.table(Format::Csv).unwrap();
+        let table = choices.table(None, Format::Csv).unwrap();
         assert_eq!(table.find("e_mail_adresse").map(|rule| rule.field), Some(Field::Email));
         let given = table.find("vorname").unwrap();
         assert_eq!((given.field, given.behaviour), (Field::GivenName, Behaviour::Ignore));
         assert_eq!(table.find("first_name").unwrap().behaviour, Behaviour::Ignore);
-        assert!(choices.table(Format::Json).unwrap().find("E-Mail Adresse").is_some());
+        assert!(choices.table(None, Format::Json).unwrap().find("E-Mail Adresse").is_some());
     }
 
     #[test]
@@ -269,7 +273,7 @@ mod tests {
     fn a_name_that_begins_with_a_number_sign_is_no_place_unless_digits_follow() {
         let mut choices = ColumnChoices::default();
         choices.set_columns(r##"{"#ID": "custom__id", "#2": "email", "#": ""}"##).unwrap();
-        let table = choices.table(Format::Csv).unwrap();
+        let table = choices.table(None, Format::Csv).unwrap();
         assert!(table.find("#id").is_some() && table.find("#2").is_some() && table.find("#ID").is_none());
     }
 
@@ -277,7 +281,7 @@ mod tests {
     fn columns_can_be_any_name_of_the_documentation_and_nothing() {
         let mut choices = ColumnChoices::default();
         choices.set_columns(r#"{"Anschrift": "", "Vor=name": "first_name", "B": "custom__Büro[]", "": "", "A": "metadata"}"#).unwrap();
-        let table = choices.table(Format::Csv).unwrap();
+        let table = choices.table(None, Format::Csv).unwrap();
         let mapped = |name: &str| table.find(name).unwrap().mapped.clone().unwrap();
         assert!(mapped("anschrift").left_out && mapped("").left_out);
         assert_eq!(table.find("vor=name").unwrap().field, Field::GivenName);

@@ -2,6 +2,7 @@
 
 use super::columns::ColumnChoices;
 use super::values::OrAuto;
+use crate::field::FieldTable;
 use crate::id::ImportId;
 use crate::options::{HeaderNames, ImportOptions};
 use crate::parse::{Delimiter, Format, SkipLines, TextEncoding};
@@ -20,6 +21,8 @@ pub(super) struct OptionValues {
     pub(super) encoding: Option<OrAuto<TextEncoding>>,
     pub(super) filename: Option<String>,
     pub(super) columns: ColumnChoices,
+    /// What names meant in the import whose failed records the file brings again.
+    pub(super) before: Option<FieldTable>,
     /// The profile that is still to be taken in.
     pub(super) profile: Option<String>,
     /// The import whose failed records the file brings again.
@@ -38,6 +41,7 @@ impl Default for OptionValues {
             encoding: None,
             filename: None,
             columns: ColumnChoices::default(),
+            before: None,
             profile: None,
             mends: None,
         }

@@ -198,6 +198,14 @@ impl ImportOption {
         Self { question: Some(Question { section, label, answer: Answer::OneOf(values), hint: "" }), ..self }
     }
 
+    /// With what to know beside a list, whose own words are few: a narrow screen cuts long ones off.
+    const fn hinted(self, hint: &'static str) -> Self {
+        match self.question {
+            Some(question) => Self { question: Some(Question { hint, ..question }), ..self },
+            None => self,
+        }
+    }
+
     const fn written(
         self,
         section: Section,
@@ -285,7 +293,8 @@ pub const OPTIONS: &[ImportOption] = &[
             ("json", "JSON"),
             ("ndjson", "JSON, one record a line"),
         ],
-    ),
+    )
+    .hinted("As usual: by its media type or its file extension."),
     option(
         "identifier",
         Group::Import,
@@ -317,9 +326,10 @@ pub const OPTIONS: &[ImportOption] = &[
         &[
             ("update", "updated"),
             ("skip", "left as they are"),
-            ("enrol", "enrolled, and otherwise left as they are"),
+            ("enrol", "enrolled, nothing else"),
         ],
-    ),
+    )
+    .hinted("“Enrolled, nothing else” leaves their values as they are."),
     option(
         "metadata",
         Group::Values,
@@ -337,9 +347,10 @@ pub const OPTIONS: &[ImportOption] = &[
             ("rewrite", "becomes what is sent"),
             ("remove", "loses the keys that are sent"),
             ("ignore", "of people who are there stays"),
-            ("attributes", "is custom attributes of the catalog"),
+            ("attributes", "is custom attributes"),
         ],
-    ),
+    )
+    .hinted("Custom attributes are those of the catalog."),
     option(
         "organization",
         Group::Import,
@@ -375,10 +386,11 @@ pub const OPTIONS: &[ImportOption] = &[
         "Begin",
         &[
             ("auto", "at once"),
-            ("plan", "check first: after I saw what it would do"),
+            ("plan", "after I saw what it would do"),
             ("manual", "when I say so"),
         ],
-    ),
+    )
+    .hinted("A plan shows what every record would do before anything is written."),
     option(
         "on_invalid",
         Group::Import,
@@ -437,8 +449,9 @@ pub const OPTIONS: &[ImportOption] = &[
     .listed(
         Section::File,
         "Names of columns that are known",
-        &[("common", "common ones in several languages too"), ("exact", "those of the fields alone")],
-    ),
+        &[("common", "common ones too"), ("exact", "those of the fields alone")],
+    )
+    .hinted("Common ones in several languages, such as “E-Mail” and “Vorname”."),
     option(
         "at",
         Group::File,
@@ -528,11 +541,12 @@ pub const OPTIONS: &[ImportOption] = &[
         Section::Records,
         "Roles, groups and teams are given as",
         &[
-            ("either", "a whole set or changes, as it stands"),
+            ("either", "a whole set or changes"),
             ("whole", "a whole set"),
             ("delta", "changes"),
         ],
-    ),
+    )
+    .hinted("As it stands in the file."),
     option(
         "values",
         Group::Values,
@@ -583,7 +597,7 @@ pub const OPTIONS: &[ImportOption] = &[
     .listed(
         Section::Records,
         "Phone numbers are checked by",
-        &[("shape", "their shape"), ("valid", "the numbering plan of their country")],
+        &[("shape", "their shape"), ("valid", "their country’s numbering plan")],
     ),
     option(
         "phone_country",
@@ -614,9 +628,10 @@ pub const OPTIONS: &[ImportOption] = &[
             ("iso", "2025-12-31"),
             ("dmy", "31.12.2025"),
             ("mdy", "12/31/2025"),
-            ("auto", "as the file proves: each column has one order alone"),
+            ("auto", "as the file proves"),
         ],
-    ),
+    )
+    .hinted("The file proves an order where each column has one order alone."),
     option(
         "full_names",
         Group::Values,
@@ -722,14 +737,15 @@ pub const OPTIONS: &[ImportOption] = &[
         Section::File,
         "Its text is in",
         &[
-            ("auto", "UTF-8, or what its first bytes say"),
+            ("auto", "UTF-8, or as its start says"),
             ("utf-8", "UTF-8"),
             ("utf-16le", "UTF-16, little-endian"),
             ("utf-16be", "UTF-16, big-endian"),
             ("latin1", "Latin-1 (ISO 8859-1)"),
             ("windows-1252", "Windows-1252"),
         ],
-    ),
+    )
+    .hinted("As usual: the charset of its media type, otherwise what its first bytes say."),
     option(
         "mends",
         Group::Import,

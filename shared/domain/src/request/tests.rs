@@ -5,9 +5,12 @@ use serde_json::json;
 use super::*;
 use crate::error::ErrorCode;
 use crate::field::{Field, FieldTable};
-use crate::options::{Enrolment, NewerOptions, UnknownColumns};
+use crate::options::{Dates, Enrolment, NewerOptions, UnknownColumns};
 use crate::parse::Delimiter;
+use crate::record::FieldNames;
+use crate::rules::Rules;
 use crate::undo::Undo;
+use crate::validate::Binding;
 
 /// Values that an option may have: all of a choice, the bounds of a number, examples of a text.
 fn samples(option: &ImportOption) -> Vec<String> {
@@ -227,4 +230,41 @@ fn a_file_name_is_a_label() {
     assert_eq!(file_label("a\r\nSet-Cookie\0: b\u{202e}.csv").as_deref(), Some("aSet-Cookie: b.csv"));
     assert_eq!(file_label("/"), None);
     assert_eq!(file_label(&"ä".repeat(300)).map(|label| label.chars().count()), Some(255));
+}
+
+/// What the columns of a file mean to a request, by their names.
+fn meanings(request: &ImportRequest, header: &[&str]) -> Vec<Option<String>> {
+    let mut binding = Binding::new(&Rules::new(request.asked(None).unwrap().options));
+    binding.extend(&FieldNames::from_header(header));
+    binding.meanings().map(|(_, meaning, _)| meaning).collect()
+}
+
+#[test]
+fn failed_records_are_read_as_they_were_and_what_is_chosen_counts_more() {
+    let asked = |pairs: &[(&str, &str)]| {
+        let file = [("filename", "people.csv"), ("unknown_columns", "ignore")];
+        ImportRequest::from_pairs(file.iter().chain(pairs).copied()).unwrap()
+    };
+    let first = asked(&[
+        ("columns", "Role=roles,#3=name,Stelle=custom__job"),
+        ("null_words", "n/a"),
+        ("dates", "dmy"),
+    ]);
+    let (before, columns) =
+        (first.asked(None).unwrap().options, ["E-Mail", "Role", "Wer", "Stelle"].map(str::to_owned));
+    let header = ["Stelle", "Wer", "E-Mail", "Role"];
+    assert_eq!(meanings(&asked(&[]), &header)[3], None, "nobody knows it");
+    let again = asked(&[]).read_as_before(&before, &columns);
+    let wanted = ["custom__job", "name", "email", "roles"].map(|field| Some(field.to_owned()));
+    assert_eq!(meanings(&again, &header), wanted);
+    let options = again.asked(None).unwrap().options;
+    assert_eq!((options.null_words, options.dates), (vec!["n/a".to_owned()], Dates::Dmy));
+    // As lines of JSON, where names are compared as they are written.
+    let lines =
+        ImportRequest::from_pairs([("filename", "failed.ndjson"), ("header_names", "exact")]).unwrap();
+    assert_eq!(meanings(&lines.read_as_before(&before, &columns), &["Role"]), [Some("roles".to_owned())]);
+    let other =
+        asked(&[("columns", "Role=custom__role"), ("dates", "mdy")]).read_as_before(&before, &columns);
+    assert_eq!(meanings(&other, &header)[2..], [Some("email".to_owned()), Some("custom__role".to_owned())]);
+    assert_eq!(other.asked(None).unwrap().options.dates, Dates::Mdy);
 }

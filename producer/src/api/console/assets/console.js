@@ -53,19 +53,28 @@
     return next;
   }
 
+  const usually = silent.textContent;
+
   async function renew() {
+    let why = usually;
     try {
       const answer = await fetch(location.href, { headers: { "Muster-Live": "1" }, cache: "no-store" });
       // Signed out, not allowed any more, or gone: the page itself says what is so.
       if ([401, 403, 404].includes(answer.status)) return location.reload();
-      if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!answer.ok) {
+        // It answers, and says what is away.
+        const told = [...page.querySelectorAll("main h1, main .lead")].map((part) => part.textContent.replace(/([^.])$/, "$1."));
+        if (told.length) why = `${told.join(" ")} What you see is as it was; it is asked again.`;
+        throw new Error(String(answer.status));
+      }
       const fresh = page.querySelector("main");
       // Another session, or this one in another tenant meanwhile: what this page shows is not its business any more.
       if (fresh && fresh.dataset.session !== main.dataset.session) return location.reload();
       if (fresh) merge(fresh, main);
       silent.hidden = true;
     } catch {
+      silent.textContent = why;
       silent.hidden = false;
     }
     later();

@@ -16,6 +16,8 @@
   let looking = null;
   let key = "";
   let meanings = {};
+  // The file brings failed records again, and is read as their import was.
+  let again = false;
 
   const chosen = () => file.files[0];
 
@@ -27,7 +29,7 @@
       if (field.value.trim()) query.set(field.name, field.value.trim());
     }
     if (proved) query.set("dates", proved);
-    if (!query.has("profile") && !query.has("unknown_columns")) query.set("unknown_columns", "ignore");
+    if (!again && !query.has("profile") && !query.has("unknown_columns")) query.set("unknown_columns", "ignore");
     if (Object.keys(meanings).length) query.set("columns", JSON.stringify(meanings));
     return query;
   }
@@ -68,6 +70,10 @@
       if (mine !== turn) return;
       if (answer.status === 401) return location.reload();
       const page = new DOMParser().parseFromString(text, "text/html");
+      if (!again && page.getElementById("facts")?.dataset.again) {
+        again = true;
+        return await look(proved);
+      }
       const days = proved ? "" : page.getElementById("facts")?.dataset.days;
       if (days) return await look(days);
       const focused = document.activeElement.dataset.column;
@@ -87,7 +93,10 @@
     if (event.target === keepAs) return;
     const column = event.target.dataset.column;
     if (column !== undefined) meanings[column] = event.target.value;
-    if (event.target === file) meanings = {};
+    if (event.target === file) {
+      meanings = {};
+      again = false;
+    }
     changed();
     look();
   });
@@ -134,6 +143,7 @@
     if (!event.dataTransfer.files.length) return;
     file.files = event.dataTransfer.files;
     meanings = {};
+    again = false;
     changed();
     look();
   });
