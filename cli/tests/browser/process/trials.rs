@@ -132,7 +132,7 @@ async fn a_poison_record_is_found_out_from_the_console_alone() {
     rig.act(&import, "proceed").await;
     rig.work();
     let why = "The worker died while applying it, as often as it may.";
-    let browser = found_out(&rig, "1 chunk is dead", "Check the reason, fix it, and retry.", why).await;
+    let browser = found_out(&rig, "1 chunk is dead", "Check the reason, mend it, and retry.", why).await;
     let records = "return / records?, from [0-9,]+ to /.test(document.body.innerText)";
     browser.until("the records of the chunk are named", records).await;
     browser.until_says("completed").await;

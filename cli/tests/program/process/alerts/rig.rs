@@ -59,7 +59,7 @@ impl Rig {
             ("MUSTER_BROKER_PREFIX", prefix),
             ("MUSTER_HTTP_LISTEN", address.clone()),
             ("MUSTER_WORKER_OPS_LISTEN", worker_address.clone()),
-            ("MUSTER_DATABASE_MAX_CONNECTIONS", "2".to_owned()),
+            ("MUSTER_DATABASE_MAX_CONNECTIONS", "3".to_owned()),
             ("MUSTER_INTAKE_CHUNK_RECORDS", "20".to_owned()),
             ("MUSTER_WORKER_CONCURRENCY", "1".to_owned()),
         ];
