@@ -113,6 +113,7 @@ pub async fn page_in(
         identifier: options.identifier,
         rules: Rules::new(options.clone()),
         filter,
+        limit,
         lanes: Vec::new(),
         heap: BinaryHeap::new(),
     };
@@ -147,6 +148,8 @@ struct Merge<'s> {
     identifier: IdentifierField,
     rules: Rules,
     filter: RecordFilter<'s>,
+    /// No chunk needs to give more records than the page has.
+    limit: usize,
     lanes: Vec<VecDeque<RecordReport>>,
     /// The next record of each lane that has one.
     heap: BinaryHeap<Reverse<(u64, i32)>>,
@@ -269,6 +272,10 @@ impl Merge<'_> {
         let fields = chunk.fields();
         let mut reports = VecDeque::new();
         for (record, (verdict, user_id)) in chunk.records(&fields).zip(sheet.iter()) {
+            if reports.len() >= self.limit {
+                // What else the chunk has is loaded once these are taken.
+                break;
+            }
             let number = record.position.record.get();
             if number <= after || self.filter.outcome.is_some_and(|wanted| wanted != verdict.outcome) {
                 continue;
