@@ -429,7 +429,7 @@ async fn a_lane_has_one_chunk_with_the_workers_whatever_is_opened_before_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_froze_in_the_middle_of_a_copy_is_ended() {
     let pipeline = Pipeline::new(Backend::Postgres).await;
-    pipeline.accepted(&people(20), &ImportOptions::default()).await;
+    let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     let mut frozen = pipeline.store.connection().await.unwrap();
     sqlx::raw_sql("set statement_timeout = '1s'; begin; select from chunks for no key update")
         .execute(&mut frozen)
@@ -449,7 +449,10 @@ async fn a_session_that_froze_in_the_middle_of_a_copy_is_ended() {
     assert!(began.elapsed() >= limit - Duration::from_secs(1), "it may take as long as a statement may");
     drop(copy.finish().await.unwrap_err());
     stays.abort("a stranger's copy goes on").await.unwrap();
+    let worker = pipeline.worker(1);
+    completed(&pipeline, import).await;
     dispatcher.stop().await;
+    pipeline.settle(worker).await;
     pipeline.finish().await;
 }
 
