@@ -8,7 +8,7 @@ use muster_domain::parse::{Dialect, Format, ParseLimits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::receive::{Compression, Failure, Piece, ReceiveLimits, decode};
+use crate::receive::{Compression, Decoded, Failure, Piece, ReceiveLimits, decode};
 use crate::workbook::Spool;
 
 /// Pieces waiting between two tasks.
@@ -26,7 +26,7 @@ pub struct Inspecting {
 pub fn begin(options: ImportOptions, encoding: Compression, limits: ReceiveLimits) -> Inspecting {
     let dialect = Dialect { flexible: options.rows == Rows::Flexible, ..limits.dialect };
     let (pieces, incoming) = mpsc::channel(WAITING);
-    let (decoded, mut to_look) = mpsc::channel::<Option<Bytes>>(WAITING);
+    let (decoded, mut to_look) = mpsc::channel(WAITING);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let looking = tokio::task::spawn_blocking(move || {
         let book = options.format == Format::Xlsx;
@@ -40,8 +40,8 @@ pub fn begin(options: ImportOptions, encoding: Compression, limits: ReceiveLimit
                 return (inspection, true);
             }
         };
-        while let Some(piece) = to_look.blocking_recv() {
-            let Some(bytes) = piece else {
+        while let Some(decoded) = to_look.blocking_recv() {
+            let Decoded::Bytes(bytes) = decoded else {
                 if let Some(spool) = spool {
                     rows(spool, &mut inspection);
                 }

@@ -31,15 +31,14 @@ use muster_runtime::telemetry::traces::{self, Span, Value};
 use muster_store::quota::TenantLimits;
 use muster_store::receiving::{self as store, Concluded, KnownImport, Opened, Settled};
 use muster_store::{Store, StoreError, apply, catalog};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::stage::Stage;
 use crate::workbook::BookLimits;
-pub(crate) use compression::decode;
 pub use compression::{Compression, UnknownCompression};
+pub(crate) use compression::{Decoded, Whole, decode};
 pub(crate) use days::Waiting;
 use parsing::Intake;
 
@@ -248,14 +247,16 @@ async fn run(
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (cut, to_seal) = mpsc::channel(CUT);
     let (sealed, to_stage) = mpsc::channel(WAITING);
+    let (spare, to_encode) = mpsc::channel(CUT);
     let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
+    let out = (cut, to_encode);
     let parse =
-        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, cut).run(to_parse));
-    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed));
+        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, out).run(to_parse));
+    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed, &spare));
     let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     staging.end();
@@ -305,16 +306,19 @@ async fn compare(
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
 ) -> Result<Receipt, ReceiveError> {
-    let (decoded, mut pieces) = mpsc::channel::<Option<Bytes>>(WAITING);
+    let (decoded, mut pieces) = mpsc::channel(WAITING);
     let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
-    let mut digest = Sha256::new();
-    while let Some(Some(piece)) = pieces.recv().await {
-        digest.update(&piece);
+    let mut digest = None;
+    while let Some(decoded) = pieces.recv().await {
+        if let Decoded::End(whole) = decoded {
+            digest = Some(whole.digest);
+        }
     }
-    // Drained, so that the decoder comes to its end.
-    while pieces.recv().await.is_some() {}
     match join(decode).await {
-        Ok(()) if digest.finalize()[..] == known.digest || fault::mutant(Mutant::KeyWithoutBody) => {
+        Ok(())
+            if digest.is_some_and(|digest| digest[..] == known.digest)
+                || fault::mutant(Mutant::KeyWithoutBody) =>
+        {
             Err(ReceiveError::Known(known.id, known.state))
         }
         Ok(()) => Err(ReceiveError::Mismatch),

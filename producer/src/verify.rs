@@ -8,11 +8,10 @@ use muster_domain::parse::{Dialect, Format, ParseEnd, ParseLimits, Parser, ReadA
 use muster_domain::record::{FieldNames, RawRecord};
 use muster_domain::rules::Rules;
 use muster_domain::validate::Binding;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::receive::{Compression, Failure, Piece, ReceiveLimits, decode};
+use crate::receive::{Compression, Decoded, Failure, Piece, ReceiveLimits, Whole, decode};
 use crate::workbook::{BookLimits, Spool};
 
 /// Pieces waiting between two tasks.
@@ -49,7 +48,7 @@ pub fn begin(
     limits: ReceiveLimits,
 ) -> Counting {
     let (pieces, incoming) = mpsc::channel(WAITING);
-    let (decoded, coming) = mpsc::channel::<Option<Bytes>>(WAITING);
+    let (decoded, coming) = mpsc::channel(WAITING);
     let limits = lifted(limits);
     let decoding = tokio::spawn(decode(encoding, limits, incoming, decoded));
     let counting = tokio::task::spawn_blocking(move || count(options, read_as, limits, coming));
@@ -137,10 +136,10 @@ fn count(
     options: ImportOptions,
     read_as: Option<ReadAs>,
     limits: ReceiveLimits,
-    mut coming: mpsc::Receiver<Option<Bytes>>,
+    mut coming: mpsc::Receiver<Decoded>,
 ) -> Counted {
     if read_as.is_none() && !mutant(Mutant::VerifiedByOwnLimits) {
-        let (digest, bytes) = digest(&mut coming);
+        let Whole { digest, bytes } = whole(&mut coming, |_| ());
         return Counted { digest, bytes, records: None };
     }
     let book = (options.format == Format::Xlsx).then(|| Spool::new(limits.book, options.sheet.as_deref()));
@@ -158,19 +157,14 @@ fn count(
             None
         }
     };
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
-    while let Some(Some(piece)) = coming.blocking_recv() {
-        hash.update(&piece);
-        bytes += piece.len() as u64;
-        match &mut spool {
-            None => reader.feed(&piece),
-            Some(spool) => {
-                if reader.wrong.is_none() {
-                    reader.wrong = spool.write(&piece).err();
-                }
+    let Whole { digest, bytes } = whole(&mut coming, |piece| match &mut spool {
+        None => reader.feed(piece),
+        Some(spool) => {
+            if reader.wrong.is_none() {
+                reader.wrong = spool.write(piece).err();
             }
         }
-    }
+    });
     if let Some(spool) = spool
         && reader.wrong.is_none()
     {
@@ -180,17 +174,18 @@ fn count(
         });
         reader.wrong = reader.wrong.take().or(rows.err());
     }
-    Counted { digest: hash.finalize().into(), bytes, records: Some(reader.finish()) }
+    Counted { digest, bytes, records: Some(reader.finish()) }
 }
 
-/// Only the digest and the size.
-fn digest(coming: &mut mpsc::Receiver<Option<Bytes>>) -> ([u8; 32], u64) {
-    let (mut hash, mut bytes) = (Sha256::new(), 0);
-    while let Some(Some(piece)) = coming.blocking_recv() {
-        hash.update(&piece);
-        bytes += piece.len() as u64;
+/// The digest and the size of a file, each of its pieces given to `take`. Where it is not whole, decoding says why.
+fn whole(coming: &mut mpsc::Receiver<Decoded>, mut take: impl FnMut(&[u8])) -> Whole {
+    loop {
+        match coming.blocking_recv() {
+            Some(Decoded::Bytes(piece)) => take(&piece),
+            Some(Decoded::End(whole)) => return whole,
+            None => return Whole::default(),
+        }
     }
-    (hash.finalize().into(), bytes)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Decompresses the upload, all members of it, and limits the size of the result.
+//! Decompresses the upload, all members of it, limits the size of the result, and computes its digest.
 
 use std::io;
 use std::str::FromStr;
@@ -10,6 +10,7 @@ use async_compression::zstd::DParameter;
 use bytes::{Bytes, BytesMut};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::fault::{self, Mutant, mutant};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
@@ -120,24 +121,68 @@ impl Incoming {
     }
 }
 
+/// What comes of an upload once it is decompressed.
+#[derive(Debug)]
+pub(crate) enum Decoded {
+    /// The next bytes.
+    Bytes(Bytes),
+    /// That was all. Without it, the upload is not whole.
+    End(Whole),
+}
+
+/// A whole upload, decompressed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Whole {
+    /// How many bytes it has.
+    pub(crate) bytes: u64,
+    /// Their SHA-256.
+    pub(crate) digest: [u8; 32],
+}
+
+/// Hands on decoded bytes. The digest is computed here, since parsing keeps a thread busy already.
+struct Outgoing {
+    decoded: mpsc::Sender<Decoded>,
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl Outgoing {
+    fn to(decoded: mpsc::Sender<Decoded>) -> Self {
+        Self { decoded, bytes: 0, digest: Sha256::new() }
+    }
+
+    /// False if nobody takes them.
+    async fn send(&mut self, bytes: Bytes) -> bool {
+        self.bytes += bytes.len() as u64;
+        self.digest.update(&bytes);
+        self.decoded.send(Decoded::Bytes(bytes)).await.is_ok()
+    }
+
+    async fn end(self) {
+        let whole = Whole { bytes: self.bytes, digest: self.digest.finalize().into() };
+        let _ = self.decoded.send(Decoded::End(whole)).await;
+    }
+}
+
 /// Carries decoded pieces from `incoming` to `decoded` until the upload ends.
 pub(crate) async fn decode(
     encoding: Compression,
     limits: ReceiveLimits,
     incoming: mpsc::Receiver<Piece>,
-    decoded: mpsc::Sender<Option<Bytes>>,
+    decoded: mpsc::Sender<Decoded>,
 ) -> Result<(), Failure> {
+    let mut outgoing = Outgoing::to(decoded);
     let mut incoming = Incoming { start: None, end: None, rest: incoming };
     let encoding = if encoding == Compression::Shown { incoming.shown().await } else { encoding };
     let result = match encoding {
-        Compression::Identity | Compression::Shown => copy(limits, incoming, &decoded).await,
+        Compression::Identity | Compression::Shown => copy(limits, incoming, &mut outgoing).await,
         Compression::Gzip => {
-            let mut inflated = Inflated::new(limits, &decoded);
+            let mut inflated = Inflated::new(limits, &mut outgoing);
             let taken = gunzip(reader(incoming, inflated.taken.clone()), &mut inflated).await;
             inflated.finish(taken).await
         }
         Compression::Zstd => {
-            let mut inflated = Inflated::new(limits, &decoded);
+            let mut inflated = Inflated::new(limits, &mut outgoing);
             let bound =
                 [DParameter::window_log_max(if mutant(Mutant::WideWindow) { 31 } else { WINDOW_LOG })];
             let mut decoder = ZstdDecoder::with_params(reader(incoming, inflated.taken.clone()), &bound);
@@ -148,16 +193,12 @@ pub(crate) async fn decode(
     };
     if result.is_ok() {
         // Only now does the parser know that it has seen everything.
-        let _ = decoded.send(None).await;
+        outgoing.end().await;
     }
     result
 }
 
-async fn copy(
-    limits: ReceiveLimits,
-    mut incoming: Incoming,
-    decoded: &mpsc::Sender<Option<Bytes>>,
-) -> Result<(), Failure> {
+async fn copy(limits: ReceiveLimits, mut incoming: Incoming, outgoing: &mut Outgoing) -> Result<(), Failure> {
     let mut total = 0;
     loop {
         match incoming.recv().await {
@@ -165,7 +206,7 @@ async fn copy(
                 total += bytes.len() as u64;
                 check_size(total, limits)?;
                 // The parser has ended: its error takes precedence.
-                if decoded.send(Some(bytes)).await.is_err() {
+                if !outgoing.send(bytes).await {
                     return Ok(());
                 }
             }
@@ -211,7 +252,7 @@ async fn another_member(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<b
 /// What comes out of decompressing, in pieces of a good size, counted against the limits.
 struct Inflated<'d> {
     limits: ReceiveLimits,
-    decoded: &'d mpsc::Sender<Option<Bytes>>,
+    outgoing: &'d mut Outgoing,
     piece: BytesMut,
     total: u64,
     /// Compressed bytes so far.
@@ -219,8 +260,8 @@ struct Inflated<'d> {
 }
 
 impl<'d> Inflated<'d> {
-    fn new(limits: ReceiveLimits, decoded: &'d mpsc::Sender<Option<Bytes>>) -> Self {
-        Self { limits, decoded, piece: BytesMut::with_capacity(PIECE), total: 0, taken: Arc::default() }
+    fn new(limits: ReceiveLimits, outgoing: &'d mut Outgoing) -> Self {
+        Self { limits, outgoing, piece: BytesMut::with_capacity(PIECE), total: 0, taken: Arc::default() }
     }
 
     /// Takes everything that the decoder gives. False if the parser has ended: its error takes precedence.
@@ -249,7 +290,7 @@ impl<'d> Inflated<'d> {
 
     async fn flush(&mut self) -> bool {
         let piece = std::mem::replace(&mut self.piece, BytesMut::with_capacity(PIECE)).freeze();
-        piece.is_empty() || self.decoded.send(Some(piece)).await.is_ok()
+        piece.is_empty() || self.outgoing.send(piece).await
     }
 }
 
@@ -367,10 +408,17 @@ mod tests {
             Err(other) => panic!("{other:?}"),
         }
         let mut text = Vec::new();
-        while let Some(Some(bytes)) = whole.recv().await {
-            text.extend_from_slice(&bytes);
+        while let Some(decoded) = whole.recv().await {
+            match decoded {
+                Decoded::Bytes(bytes) => text.extend_from_slice(&bytes),
+                Decoded::End(whole) => {
+                    assert_eq!(whole.bytes, text.len() as u64);
+                    assert_eq!(whole.digest[..], Sha256::digest(&text)[..]);
+                    return Ok(text);
+                }
+            }
         }
-        Ok(text)
+        panic!("it did not end");
     }
 
     #[tokio::test]

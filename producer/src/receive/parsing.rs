@@ -1,6 +1,5 @@
 //! Turns bytes into chunks: parses, validates and cuts one record at a time, on its own thread.
 
-use bytes::Bytes;
 use muster_domain::chunk::SecretKey;
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::options::Dates;
@@ -9,17 +8,15 @@ use muster_domain::receive::{
     Allowance, Bounds, Received, ReceivedRecords, Receiving, Staged, Stager, Unstaged,
 };
 use muster_domain::rules::Rules;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{Failure, ReceiveLimits, Waiting};
+use super::{Decoded, Failure, ReceiveLimits, Waiting};
 use crate::workbook::{BookLimits, Spool};
 
 /// One upload on its way from bytes to what is to be staged.
 pub(super) struct Intake {
     parser: Parser,
     sink: Receiving<Out>,
-    digest: Sha256,
     bytes: u64,
     book: BookLimits,
     parse: ParseLimits,
@@ -29,22 +26,30 @@ pub(super) struct Intake {
 }
 
 /// Hands on what is to be staged.
-struct Out(mpsc::Sender<Staged>);
+struct Out {
+    staged: mpsc::Sender<Staged>,
+    spare: mpsc::Receiver<Vec<u8>>,
+}
 
 impl Stager for Out {
     fn take(&mut self, staged: Staged) -> bool {
-        self.0.blocking_send(staged).is_ok()
+        self.staged.blocking_send(staged).is_ok()
+    }
+
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        self.spare.try_recv().ok()
     }
 }
 
 impl Intake {
     /// `key` seals the secrets of the records; `allowance` is what the tenant's quotas leave for the import.
+    /// Chunks go to `staged`, and their buffers come back by `spare`.
     pub(super) fn new(
         rules: Rules,
         key: SecretKey,
         limits: ReceiveLimits,
         allowance: Allowance,
-        stager: mpsc::Sender<Staged>,
+        (staged, spare): (mpsc::Sender<Staged>, mpsc::Receiver<Vec<u8>>),
     ) -> Self {
         let bounds = Bounds {
             chunk: limits.chunk,
@@ -57,8 +62,7 @@ impl Intake {
             parser: Parser::in_dialect(rules.options.format, limits.parse, limits.dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
-            sink: Receiving::new(rules, Some(key), bounds, Out(stager)),
-            digest: Sha256::new(),
+            sink: Receiving::new(rules, Some(key), bounds, Out { staged, spare }),
             bytes: 0,
             book: limits.book,
             parse: limits.parse,
@@ -95,15 +99,14 @@ impl Intake {
         pieces.each(|piece| self.feed(piece))
     }
 
-    /// Takes pieces until `None` says that the upload is whole, and sends what is to be staged.
-    pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<Received, Failure> {
+    /// Takes pieces until the upload is whole, and sends what is to be staged.
+    pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Decoded>) -> Result<Received, Failure> {
         let mut spool = self.spool()?;
         let mut waiting =
             Waiting::new(&self.sink.reading.rules.options, (self.parse, self.dialect), self.book.bytes)?;
-        loop {
+        let whole = loop {
             match pieces.blocking_recv() {
-                Some(Some(piece)) => {
-                    self.digest.update(&piece);
+                Some(Decoded::Bytes(piece)) => {
                     self.bytes += piece.len() as u64;
                     self.sink.check_bytes(self.bytes).map_err(Failure::Refuse)?;
                     match &mut spool {
@@ -111,11 +114,11 @@ impl Intake {
                         None => self.take(&piece, &mut waiting)?,
                     }
                 }
-                Some(None) => break,
+                Some(Decoded::End(whole)) => break whole,
                 // The decoder failed, and its error takes precedence.
                 None => return Err(stager_gone()),
             }
-        }
+        };
         if let Some(spool) = spool {
             spool.rows(&mut |piece| self.take(piece, &mut waiting))?;
         }
@@ -131,8 +134,8 @@ impl Intake {
             total: end.records,
             invalid,
             codes,
-            bytes: self.bytes,
-            digest: self.digest.finalize().into(),
+            bytes: whole.bytes,
+            digest: whole.digest,
             columns: reading.binding.shown_names().map(str::to_owned).collect(),
             lanes,
             encoding: end.encoding,

@@ -1,23 +1,28 @@
 //! Compresses chunks on a thread of its own, while the next records are parsed.
 
-use muster_domain::chunk::SealedChunk;
+use muster_domain::chunk::{Compressor, SealedChunk};
 use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::receive::Staged;
 use tokio::sync::mpsc;
 
 use super::Failure;
 
-/// Passes on what is to be staged, the chunks compressed, until there is nothing more or nobody takes it.
+/// Passes on what is to be staged, the chunks compressed, until there is nothing more or nobody takes it. The buffers of the
+/// chunks go back to `spare`: memory that was used a moment ago is faster than new memory.
 pub(super) fn seal(
     mut cut: mpsc::Receiver<Staged>,
     sealed: &mpsc::Sender<Staged<SealedChunk>>,
+    spare: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(), Failure> {
+    let mut compressor = Compressor::new().map_err(uncompressed)?;
     while let Some(staged) = cut.blocking_recv() {
         let staged = match staged {
-            Staged::Chunk(chunk) => Staged::Chunk(chunk.seal().map_err(|error| {
-                tracing::error!(%error, "a chunk could not be compressed");
-                Failure::Abort(FileError::new(ErrorCode::Internal, "a chunk could not be compressed"))
-            })?),
+            Staged::Chunk(chunk) => {
+                let (chunk, buffer) = chunk.seal(&mut compressor).map_err(uncompressed)?;
+                // Nobody may need it.
+                let _ = spare.try_send(buffer);
+                Staged::Chunk(chunk)
+            }
             Staged::Issues(issues) => Staged::Issues(issues),
             Staged::Keys(keys) => Staged::Keys(keys),
             Staged::End => Staged::End,
@@ -27,4 +32,9 @@ pub(super) fn seal(
         }
     }
     Ok(())
+}
+
+fn uncompressed(error: std::io::Error) -> Failure {
+    tracing::error!(%error, "a chunk could not be compressed");
+    Failure::Abort(FileError::new(ErrorCode::Internal, "a chunk could not be compressed"))
 }

@@ -9,7 +9,7 @@ mod seal;
 
 pub(crate) use codec::Encoder;
 pub use codec::{
-    BrokenChunk, ChunkRecords, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
+    BrokenChunk, ChunkRecords, Compressor, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
 };
 pub use cut::{ChunkCutter, ChunkLimits, CutChunk, SealedChunk};
 pub use erase::{Erased, Fate, erase};

@@ -3,7 +3,7 @@
 
 use chrono::DateTime;
 use muster_domain::apply::Applying;
-use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
+use muster_domain::chunk::{ChunkLimits, Compressor, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
@@ -59,16 +59,26 @@ impl std::fmt::Debug for Course<'_> {
 struct Everything {
     chunks: Vec<SealedChunk>,
     issues: Vec<Issue>,
+    spare: Option<Vec<u8>>,
 }
 
 impl Stager for Everything {
     fn take(&mut self, staged: Staged) -> bool {
         match staged {
-            Staged::Chunk(chunk) => self.chunks.push(chunk.seal().expect("what was cut is compressed")),
+            Staged::Chunk(chunk) => {
+                let mut compressor = Compressor::new().expect("there is memory for a compressor");
+                let (sealed, spare) = chunk.seal(&mut compressor).expect("what was cut is compressed");
+                self.chunks.push(sealed);
+                self.spare = Some(spare);
+            }
             Staged::Issues(issues) => self.issues.extend(issues),
             Staged::Keys(_) | Staged::End => {}
         }
         true
+    }
+
+    fn spare(&mut self) -> Option<Vec<u8>> {
+        self.spare.take()
     }
 }
 
@@ -100,7 +110,8 @@ impl Engine {
             .reshaping(rules.table());
         parser.feed(bytes, &mut receiving)?;
         let end = parser.finish(&mut receiving)?;
-        let Everything { mut chunks, issues } = receiving.finish().expect("what is staged is taken").stager;
+        let Everything { mut chunks, issues, .. } =
+            receiving.finish().expect("what is staged is taken").stager;
         let failed = |issue: &Issue| {
             let errors = issue.errors.clone();
             (issue.record, Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() })

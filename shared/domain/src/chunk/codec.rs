@@ -26,7 +26,7 @@ use super::seal::SecretKey;
 use crate::error::RecordError;
 use crate::record::{FieldNames, Position, REDACTED, RawField, RawRecord, RawValue, RecordNumber, Secrets};
 use body::PLAIN_VERSION;
-pub use body::{BrokenChunk, VERSION};
+pub use body::{BrokenChunk, Compressor, VERSION, decoded_bytes};
 pub(super) use body::{Uncompressed, pack, unpack};
 
 /// What a field costs beside its bytes.
@@ -57,15 +57,19 @@ pub(super) struct Seal<'a> {
     pub(super) names: &'a FieldNames,
 }
 
+/// What so many bytes of records with so many fields cost: a decoded field takes memory even where it has no value.
+pub(super) fn encoded_bytes(bytes: usize, fields: usize) -> usize {
+    bytes + fields * FIELD_BYTES
+}
+
 impl Encoder {
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// What the records cost: their bytes, and something for each field, since a decoded field takes memory even where it
-    /// has no value.
+    /// What the records cost: their bytes, and something for each field.
     pub(super) fn bytes(&self) -> usize {
-        self.records.len() + self.fields * FIELD_BYTES
+        encoded_bytes(self.records.len(), self.fields)
     }
 
     /// Adds a record that has no secrets.
@@ -75,56 +79,42 @@ impl Encoder {
 
     /// Adds a record, its secrets sealed where there is a seal.
     pub(super) fn push(&mut self, record: &RawRecord<'_>, seal: Option<Seal<'_>>) -> std::io::Result<()> {
+        self.place(record.position, record.fields.len());
+        self.sealed |= encode(&mut self.records, record, seal)?;
+        Ok(())
+    }
+
+    /// Adds a record that [`encode`] encoded: its bytes, how many fields it has, and whether secrets were sealed.
+    pub(super) fn push_encoded(&mut self, position: Position, bytes: &[u8], fields: usize, sealed: bool) {
+        self.place(position, fields);
+        self.records.extend_from_slice(bytes);
+        self.sealed |= sealed;
+    }
+
+    /// Begins a record by what differs between its position and that of the record before.
+    fn place(&mut self, position: Position, fields: usize) {
         let out = &mut self.records;
         let (number, line, byte) = self.last.map_or((0, 0, 0), |at| (at.record.get(), at.line, at.byte));
-        put(out, record.position.record.get().wrapping_sub(number));
-        put(out, record.position.line.wrapping_sub(line));
-        put(out, record.position.byte.wrapping_sub(byte));
-        let flags = if record.defect.is_some() { HAS_DEFECT } else { 0 }
-            | if record.raw.is_some() { HAS_RAW } else { 0 };
-        out.push(flags);
-        put(out, record.fields.len() as u64);
-        for (place, field) in record.fields.iter().enumerate() {
-            put(out, u64::from(field.name));
-            if let Some(seal) = seal.filter(|seal| seal.secrets.hides(field.name))
-                && push_sealed(out, record, place, field, seal)?
-            {
-                self.sealed = true;
-                continue;
-            }
-            match field.value {
-                RawValue::Null => out.push(0),
-                RawValue::Text(text) => {
-                    out.push(1);
-                    put_text(out, text);
-                }
-                RawValue::Json(text) => {
-                    out.push(2);
-                    put_text(out, text);
-                }
-            }
-        }
-        if let Some(defect) = record.defect {
-            // A defect is rare, so it travels as JSON. It has no field that could fail to serialise.
-            put_text(out, &serde_json::to_string(defect).unwrap_or_default());
-        }
-        if let Some(raw) = record.raw {
-            put_text(out, raw);
-        }
-        self.last = Some(record.position);
+        put(out, position.record.get().wrapping_sub(number));
+        put(out, position.line.wrapping_sub(line));
+        put(out, position.byte.wrapping_sub(byte));
+        self.last = Some(position);
         self.count += 1;
-        self.fields += record.fields.len();
-        Ok(())
+        self.fields += fields;
     }
 
     /// The encoded chunk; the encoder is as new afterwards.
     pub(crate) fn finish(&mut self, names: &FieldNames) -> std::io::Result<Vec<u8>> {
-        self.uncompressed(names).pack()
+        let chunk = self.uncompressed(names);
+        body::pack(chunk.version, &[&chunk.head, &chunk.records])
     }
 
-    /// The encoded chunk before it is compressed; the encoder is as new afterwards, with room for as much again.
-    pub(super) fn cut(&mut self, names: &FieldNames) -> Uncompressed {
+    /// The encoded chunk before it is compressed; the encoder is as new afterwards, with room for as much again: in `spare`, where there
+    /// is one.
+    pub(super) fn cut(&mut self, names: &FieldNames, spare: Option<Vec<u8>>) -> Uncompressed {
         let chunk = self.uncompressed(names);
+        self.records = spare.unwrap_or_default();
+        self.records.clear();
         self.records.reserve(chunk.records.len());
         chunk
     }
@@ -139,12 +129,47 @@ impl Encoder {
         let Self { records, sealed, .. } = std::mem::take(self);
         Uncompressed { version: if sealed { VERSION } else { PLAIN_VERSION }, head, records }
     }
+}
 
-    /// The records as they would be read from the encoded chunk, without compressing them first.
-    pub(super) fn into_records(self, names: &FieldNames) -> Result<ChunkRecords, BrokenChunk> {
-        let text = String::with_capacity(self.records.len());
-        Reader { bytes: &self.records, at: 0, key: None }.records(text, names.clone(), self.count)
+/// Encodes a record without its position, its secrets sealed where there is a seal. True if there were secrets.
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    record: &RawRecord<'_>,
+    seal: Option<Seal<'_>>,
+) -> std::io::Result<bool> {
+    let mut sealed = false;
+    let flags =
+        if record.defect.is_some() { HAS_DEFECT } else { 0 } | if record.raw.is_some() { HAS_RAW } else { 0 };
+    out.push(flags);
+    put(out, record.fields.len() as u64);
+    for (place, field) in record.fields.iter().enumerate() {
+        put(out, u64::from(field.name));
+        if let Some(seal) = seal.filter(|seal| seal.secrets.hides(field.name))
+            && push_sealed(out, record, place, field, seal)?
+        {
+            sealed = true;
+            continue;
+        }
+        match field.value {
+            RawValue::Null => out.push(0),
+            RawValue::Text(text) => {
+                out.push(1);
+                put_text(out, text);
+            }
+            RawValue::Json(text) => {
+                out.push(2);
+                put_text(out, text);
+            }
+        }
     }
+    if let Some(defect) = record.defect {
+        // A defect is rare, so it travels as JSON. It has no field that could fail to serialise.
+        put_text(out, &serde_json::to_string(defect).unwrap_or_default());
+    }
+    if let Some(raw) = record.raw {
+        put_text(out, raw);
+    }
+    Ok(sealed)
 }
 
 /// Adds a secret. False, and nothing added, for a value that says nothing.
@@ -261,12 +286,6 @@ impl ChunkRecords {
 /// Whether a chunk has secrets, which only [`decode_with`] the key of their import reads.
 pub fn is_sealed(body: &[u8]) -> bool {
     body.first() == Some(&VERSION)
-}
-
-/// The size of a chunk after decoding, if its header has it; chunks of older programs do not.
-pub fn decoded_bytes(body: &[u8]) -> Option<usize> {
-    let size = zstd::zstd_safe::get_frame_content_size(body.get(1..)?).ok().flatten()?;
-    usize::try_from(size).ok()
 }
 
 /// Reads an encoded chunk. Sealed secrets are replaced by what may be shown of them.

@@ -5,11 +5,11 @@
 //! all lanes) or ends (it then gets one lane for each full chunk). Memory is bounded by lanes times the chunk
 //! limits, never by the file.
 
-use super::codec::{Encoder, Seal, Uncompressed, body_hash};
+use super::codec::{Compressor, Encoder, Seal, Uncompressed, body_hash, encode, encoded_bytes};
 use super::lane::{LaneCount, LaneHash, lane_of};
 use super::seal::SecretKey;
 use crate::fault::{Mutant, mutant};
-use crate::record::{FieldNames, RawRecord, Secrets};
+use crate::record::{FieldNames, Position, RawRecord, Secrets};
 
 /// How large a chunk may become, and how many lanes an import may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +65,14 @@ pub struct CutChunk {
 }
 
 impl CutChunk {
-    /// Compresses the chunk.
+    /// Compresses the chunk. Also returns the buffer in which it was, for [`ChunkCutter::reuse`].
     ///
     /// # Errors
     ///
     /// If the compressor fails.
-    pub fn seal(self) -> std::io::Result<SealedChunk> {
-        let body = self.encoded.pack()?;
-        Ok(SealedChunk {
+    pub fn seal(self, compressor: &mut Compressor) -> std::io::Result<(SealedChunk, Vec<u8>)> {
+        let (body, buffer) = self.encoded.pack(compressor)?;
+        let sealed = SealedChunk {
             lane: self.lane,
             seq: self.seq,
             first_record: self.first_record,
@@ -81,7 +81,8 @@ impl CutChunk {
             invalid: self.invalid,
             body_hash: body_hash(&body),
             body,
-        })
+        };
+        Ok((sealed, buffer))
     }
 }
 
@@ -92,6 +93,19 @@ struct LaneBuffer {
     first: u64,
     last: u64,
     invalid: Vec<u32>,
+}
+
+impl LaneBuffer {
+    /// The next record is one at this position.
+    fn count(&mut self, position: Position, valid: bool) {
+        if self.encoder.count() == 0 {
+            self.first = position.record.get();
+        }
+        self.last = position.record.get();
+        if !valid {
+            self.invalid.push(self.encoder.count());
+        }
+    }
 }
 
 /// Cuts records into chunks, which wait until [`ChunkCutter::take`] or [`ChunkCutter::take_cut`] takes them.
@@ -118,17 +132,48 @@ pub struct ChunkCutter {
     /// While the import's size is unknown: the first records, without a lane, with their lane hashes.
     unassigned: Option<Unassigned>,
     cut: Vec<CutChunk>,
+    /// Buffers of chunks that were compressed.
+    spare: Vec<Vec<u8>>,
     /// What secrets are sealed with, and which names have them.
     key: Option<SecretKey>,
     secrets: Secrets,
 }
 
+/// Records that are encoded, and wait for their lanes.
 #[derive(Debug, Default)]
 struct Unassigned {
-    encoder: Encoder,
-    /// Hash of the identifier of each record that has one, so that its lane can be worked out later.
-    identifiers: Vec<Option<LaneHash>>,
-    valid: Vec<bool>,
+    encoded: Vec<u8>,
+    records: Vec<UnassignedRecord>,
+    fields: usize,
+}
+
+#[derive(Debug)]
+struct UnassignedRecord {
+    position: Position,
+    /// Hash of the identifier, if it has one, so that its lane can be worked out later.
+    identifier: Option<LaneHash>,
+    valid: bool,
+    sealed: bool,
+    fields: usize,
+    /// Where its bytes end; they begin where those of the record before end.
+    end: usize,
+}
+
+impl Unassigned {
+    fn push(
+        &mut self,
+        record: &RawRecord<'_>,
+        seal: Option<Seal<'_>>,
+        identifier: Option<LaneHash>,
+        valid: bool,
+    ) -> std::io::Result<()> {
+        let sealed = encode(&mut self.encoded, record, seal)?;
+        let fields = record.fields.len();
+        self.fields += fields;
+        let (position, end) = (record.position, self.encoded.len());
+        self.records.push(UnassignedRecord { position, identifier, valid, sealed, fields, end });
+        Ok(())
+    }
 }
 
 impl ChunkCutter {
@@ -139,6 +184,7 @@ impl ChunkCutter {
             lanes: Vec::new(),
             unassigned: Some(Unassigned::default()),
             cut: Vec::new(),
+            spare: Vec::new(),
             key: None,
             secrets: Secrets::default(),
         }
@@ -173,22 +219,33 @@ impl ChunkCutter {
         identifier: Option<LaneHash>,
         valid: bool,
     ) -> std::io::Result<()> {
+        let seal = self.key.as_ref().filter(|_| self.secrets.any());
+        let seal = seal.map(|key| Seal { key, secrets: &self.secrets, names });
         if let Some(unassigned) = &mut self.unassigned {
-            // Cut when its lane is known.
-            unassigned.encoder.push(record, None)?;
-            unassigned.identifiers.push(identifier);
-            unassigned.valid.push(valid);
+            unassigned.push(record, seal, identifier, valid)?;
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
             let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
-            let full = unassigned.encoder.bytes() >= most_bytes;
-            if u64::from(unassigned.encoder.count()) > most || full {
-                self.assign_lanes(LaneCount::new(self.limits.lanes), names)?;
+            let full = encoded_bytes(unassigned.encoded.len(), unassigned.fields) >= most_bytes;
+            if unassigned.records.len() as u64 > most || full {
+                self.assign_lanes(LaneCount::new(self.limits.lanes), names);
             }
             return Ok(());
         }
         let lanes = LaneCount::new(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX));
-        let lane = lane_of(identifier, record.position.record.get(), lanes);
-        self.add(lane, record, names, valid)
+        let lane = lane_of(identifier, record.position.record.get(), lanes) as usize;
+        if let Some(buffer) = self.lanes.get_mut(lane) {
+            buffer.count(record.position, valid);
+            buffer.encoder.push(record, seal)?;
+            self.cut_full(lane, names);
+        }
+        Ok(())
+    }
+
+    /// Takes a buffer of a chunk that was compressed, to encode another one in it.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() <= self.lanes.len() {
+            self.spare.push(buffer);
+        }
     }
 
     /// Ends all chunks that have begun, where the lanes are known: the next record begins another chunk.
@@ -199,11 +256,9 @@ impl ChunkCutter {
     /// Ends the last chunks. Returns the number of lanes.
     pub fn finish(&mut self, names: &FieldNames) -> std::io::Result<u32> {
         if let Some(unassigned) = &self.unassigned {
-            let records = u64::from(unassigned.encoder.count());
-            self.assign_lanes(
-                LaneCount::for_records(records, self.limits.records, self.limits.lanes),
-                names,
-            )?;
+            let records = unassigned.records.len() as u64;
+            let lanes = LaneCount::for_records(records, self.limits.records, self.limits.lanes);
+            self.assign_lanes(lanes, names);
         }
         self.cut_all(names);
         Ok(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX))
@@ -211,7 +266,12 @@ impl ChunkCutter {
 
     /// The chunks that were cut since the last call, compressed.
     pub fn take(&mut self) -> std::io::Result<Vec<SealedChunk>> {
-        self.take_cut().into_iter().map(CutChunk::seal).collect()
+        let cut = self.take_cut();
+        if cut.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut compressor = Compressor::new()?;
+        cut.into_iter().map(|chunk| Ok(chunk.seal(&mut compressor)?.0)).collect()
     }
 
     /// The chunks that were cut since the last call.
@@ -219,46 +279,29 @@ impl ChunkCutter {
         std::mem::take(&mut self.cut)
     }
 
-    fn assign_lanes(&mut self, lanes: LaneCount, names: &FieldNames) -> std::io::Result<()> {
-        let Some(unassigned) = self.unassigned.take() else { return Ok(()) };
+    fn assign_lanes(&mut self, lanes: LaneCount, names: &FieldNames) {
+        let Some(unassigned) = self.unassigned.take() else { return };
         self.lanes.resize_with(lanes.get() as usize, LaneBuffer::default);
-        // What was encoded a moment ago can be decoded.
-        let chunk = unassigned.encoder.into_records(names).map_err(std::io::Error::other)?;
-        let fields = chunk.fields();
-        for ((record, identifier), valid) in
-            chunk.records(&fields).zip(&unassigned.identifiers).zip(&unassigned.valid)
-        {
-            let lane = lane_of(*identifier, record.position.record.get(), lanes);
-            self.add(lane, &record, names, *valid)?;
+        let mut start = 0;
+        for record in &unassigned.records {
+            let bytes = unassigned.encoded.get(start..record.end).unwrap_or_default();
+            start = record.end;
+            let lane = lane_of(record.identifier, record.position.record.get(), lanes) as usize;
+            let Some(buffer) = self.lanes.get_mut(lane) else { continue };
+            buffer.count(record.position, record.valid);
+            buffer.encoder.push_encoded(record.position, bytes, record.fields, record.sealed);
+            self.cut_full(lane, names);
         }
-        Ok(())
     }
 
-    fn add(
-        &mut self,
-        lane: u32,
-        record: &RawRecord<'_>,
-        names: &FieldNames,
-        valid: bool,
-    ) -> std::io::Result<()> {
-        let at = lane as usize;
-        let Some(buffer) = self.lanes.get_mut(at) else { return Ok(()) };
-        if buffer.encoder.count() == 0 {
-            buffer.first = record.position.record.get();
-        }
-        buffer.last = record.position.record.get();
-        if !valid {
-            buffer.invalid.push(buffer.encoder.count());
-        }
-        let seal = self.key.as_ref().filter(|_| self.secrets.any());
-        let seal = seal.map(|key| Seal { key, secrets: &self.secrets, names });
-        buffer.encoder.push(record, seal)?;
-        let full =
-            buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes;
+    /// Cuts the chunk of a lane if it is full.
+    fn cut_full(&mut self, lane: usize, names: &FieldNames) {
+        let full = self.lanes.get(lane).is_some_and(|buffer| {
+            buffer.encoder.count() >= self.limits.records || buffer.encoder.bytes() >= self.limits.bytes
+        });
         if full {
-            self.cut(at, names);
+            self.cut(lane, names);
         }
-        Ok(())
     }
 
     fn cut(&mut self, lane: usize, names: &FieldNames) {
@@ -274,7 +317,7 @@ impl ChunkCutter {
             last_record: buffer.last,
             records,
             invalid: std::mem::take(&mut buffer.invalid),
-            encoded: buffer.encoder.cut(names),
+            encoded: buffer.encoder.cut(names, self.spare.pop()),
         });
         buffer.seq += 1;
     }
@@ -293,6 +336,7 @@ mod tests {
     fn cut(keys: &[u8], limits: ChunkLimits) -> Vec<SealedChunk> {
         let names = FieldNames::from_header(["email"]);
         let mut cutter = ChunkCutter::new(limits);
+        let mut compressor = Compressor::new().unwrap();
         let mut chunks = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             let text = format!("{key}@example.com");
@@ -303,7 +347,11 @@ mod tests {
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
             let identifier = (*key != 0).then(|| LaneHash::of(&text));
             cutter.push(&record, &names, identifier, *key != 0).unwrap();
-            chunks.extend(cutter.take().unwrap());
+            for chunk in cutter.take_cut() {
+                let (sealed, buffer) = chunk.seal(&mut compressor).unwrap();
+                chunks.push(sealed);
+                cutter.reuse(buffer);
+            }
         }
         cutter.finish(&names).unwrap();
         chunks.extend(cutter.take().unwrap());

@@ -1,7 +1,5 @@
 //! The body of a chunk: a version byte, then zstd.
 
-use std::io::Write;
-
 /// The newest version of the format that this program writes and reads: that of chunks with sealed secrets.
 pub const VERSION: u8 = 2;
 /// Version of chunks without secrets.
@@ -10,6 +8,10 @@ pub(super) const PLAIN_VERSION: u8 = 1;
 const ZSTD_LEVEL: i32 = 1;
 /// No chunk is larger when decoded; a body that says otherwise is broken or hostile.
 const MAX_DECODED: usize = 256 * 1024 * 1024;
+/// How many times its size a body may say that it is when decoded, for the room to be made at once.
+const TRUSTED_RATIO: usize = 64;
+/// Bytes that a compressor keeps between two chunks.
+const KEPT: usize = 4 * 1024 * 1024;
 
 /// The bytes are not a chunk of a version that this program can read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,24 +33,56 @@ pub(in crate::chunk) struct Uncompressed {
 }
 
 impl Uncompressed {
-    /// The body of the chunk.
-    pub(in crate::chunk) fn pack(&self) -> std::io::Result<Vec<u8>> {
-        pack(self.version, &[&self.head, &self.records])
+    /// The body of the chunk, and the buffer in which its records were.
+    pub(in crate::chunk) fn pack(self, compressor: &mut Compressor) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        let body = compressor.pack(self.version, &[&self.head, &self.records])?;
+        Ok((body, self.records))
     }
 }
 
-/// A body of this version, of these pieces one after the other.
-pub(in crate::chunk) fn pack(version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
-    let size: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut body = Vec::with_capacity(size / 3 + 64);
-    body.push(version);
-    let mut zstd = zstd::Encoder::new(&mut body, ZSTD_LEVEL)?;
-    zstd.set_pledged_src_size(Some(size as u64))?;
-    for piece in pieces {
-        zstd.write_all(piece)?;
+/// Compresses bodies. What it works in is allocated once, so one is kept for many chunks.
+pub struct Compressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Compressor {
+    /// Gets ready.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory for it.
+    pub fn new() -> std::io::Result<Self> {
+        let zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+        Ok(Self { zstd, plain: Vec::new(), packed: Vec::new() })
     }
-    zstd.finish()?;
-    Ok(body)
+
+    /// A body of this version, of these pieces one after the other.
+    pub(in crate::chunk) fn pack(&mut self, version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
+        self.plain.clear();
+        pieces.iter().for_each(|piece| self.plain.extend_from_slice(piece));
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.zstd.compress_to_buffer(&self.plain, &mut self.packed)?;
+        let mut body = Vec::with_capacity(self.packed.len() + 1);
+        body.push(version);
+        body.extend_from_slice(&self.packed);
+        self.plain.shrink_to(KEPT);
+        self.packed.shrink_to(KEPT);
+        Ok(body)
+    }
+}
+
+impl std::fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compressor")
+    }
+}
+
+/// A single body.
+pub(in crate::chunk) fn pack(version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
+    Compressor::new()?.pack(version, pieces)
 }
 
 /// Version and content of a body.
@@ -56,6 +90,9 @@ pub(in crate::chunk) fn unpack(body: &[u8]) -> Result<(u8, Vec<u8>), BrokenChunk
     let (version, compressed) = body.split_first().ok_or(BrokenChunk::Damaged("it is empty"))?;
     if !matches!(*version, PLAIN_VERSION | VERSION) {
         return Err(BrokenChunk::Version(*version));
+    }
+    if let Some(bytes) = decoded_bytes(body).and_then(|size| unpack_at_once(compressed, size)) {
+        return Ok((*version, bytes));
     }
     let mut bytes = Vec::with_capacity((compressed.len() * 4).min(MAX_DECODED));
     let reader = zstd::Decoder::new(compressed).map_err(|_| BrokenChunk::Damaged("it is not zstd"))?;
@@ -65,4 +102,20 @@ pub(in crate::chunk) fn unpack(body: &[u8]) -> Result<(u8, Vec<u8>), BrokenChunk
         return Err(BrokenChunk::Damaged("it is larger than any chunk"));
     }
     Ok((*version, bytes))
+}
+
+/// The size of a chunk after decoding, if its header has it; chunks of older programs do not.
+pub fn decoded_bytes(body: &[u8]) -> Option<usize> {
+    let size = zstd::zstd_safe::get_frame_content_size(body.get(1..)?).ok().flatten()?;
+    usize::try_from(size).ok()
+}
+
+/// The content of a body that says that it has this size. `None` where that cannot be believed, or the body is damaged.
+fn unpack_at_once(compressed: &[u8], size: usize) -> Option<Vec<u8>> {
+    if size > compressed.len().saturating_mul(TRUSTED_RATIO).min(MAX_DECODED) {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(size);
+    zstd::bulk::Decompressor::new().ok()?.decompress_to_buffer(compressed, &mut bytes).ok()?;
+    Some(bytes)
 }

@@ -95,4 +95,26 @@ proptest! {
         packed.extend(zstd::encode_all(&bytes[..], 1).unwrap());
         let _ = decode(&packed);
     }
+
+    /// A body of this program says how large it is when decoded, and is decoded at once; others are decoded piece by piece.
+    #[test]
+    fn bodies_come_back_whether_or_not_they_say_how_large_they_are(
+        texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..5), flip in any::<usize>(),
+    ) {
+        let mut compressor = Compressor::new().unwrap();
+        for text in &texts {
+            let (head, rest) = text.split_at(text.len() / 2);
+            let body = compressor.pack(PLAIN_VERSION, &[head, rest]).unwrap();
+            prop_assert_eq!(unpack(&body), Ok((PLAIN_VERSION, text.clone())));
+            let mut streamed = vec![PLAIN_VERSION];
+            streamed.extend(zstd::encode_all(&text[..], 1).unwrap());
+            prop_assert_eq!(decoded_bytes(&body), Some(text.len()));
+            prop_assert!(text.is_empty() || decoded_bytes(&streamed).is_none());
+            prop_assert_eq!(unpack(&streamed), Ok((PLAIN_VERSION, text.clone())));
+            let mut damaged = body;
+            let at = 1 + flip % (damaged.len() - 1);
+            damaged[at] ^= 1;
+            let _ = decode(&damaged);
+        }
+    }
 }
