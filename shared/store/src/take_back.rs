@@ -221,6 +221,46 @@ pub(super) async fn find(
     Ok(found)
 }
 
+/// The users of the changes, and who has a value that one of them had; with what the undos of the import left of each.
+///
+/// The undos of the import are an array, so that the steps of a user are found by both columns of their key. Joined, they were looked for by
+/// the user alone, in all steps that there are: an undo took the longer for each user the more users it had taken back.
+const FOUND: &str = r#"
+   select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
+          u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
+          case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
+                                    from memberships as m where m.user_id = u.id) end as memberships,
+          (select min(s.stands_for)
+             from undo_steps as s
+            where s.user_id = u.id and s.version = u.version
+              and s.import_id = any(array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1))
+          ) as stands_for,
+          (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as kept,
+          array(select s.given_back::text
+                  from undo_steps as s
+                 where s.user_id = u.id and s.given_back is not null
+                   and s.import_id = any(array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1))
+          ) as given_back
+     from (select user_.*
+             from unnest($2::uuid[]) as k (value)
+            cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
+           union all
+           select user_.*
+             from unnest($3::text[]) as k (value)
+            cross join lateral (select * from users
+                                 where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
+           union all
+           select user_.*
+             from unnest($4::text[]) as k (value)
+            cross join lateral (select * from users
+                                 where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
+           union all
+           select user_.*
+             from unnest($5::text[]) as k (value)
+            cross join lateral (select * from users
+                                 where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
+          ) as u"#;
+
 async fn rows(
     connection: &mut PgConnection,
     tenant: TenantId,
@@ -229,57 +269,22 @@ async fn rows(
     [emails, phone_numbers, usernames]: [Vec<String>; 3],
     enrolled: bool,
 ) -> Result<Vec<FoundRow>, StoreError> {
-    let rows = sqlx::query_as!(
-        FoundRow,
-        r#"select u.id as "id!", u.version as "version!", u.email, u.phone_number, u.preferred_username, u.given_name,
-                  u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
-                  case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
-                                            from memberships as m where m.user_id = u.id) end as memberships,
-                  (select min(s.stands_for)
-                     from undo_steps as s
-                    where s.user_id = u.id and s.version = u.version
-                      and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
-                  ) as stands_for,
-                  (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as "kept?",
-                  array(select s.given_back::text
-                          from undo_steps as s
-                         where s.user_id = u.id and s.given_back is not null
-                           and s.import_id in (select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1)
-                  ) as given_back
-             from (select user_.*
-                     from unnest($2::uuid[]) as k (value)
-                    cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
-                   union all
-                   select user_.*
-                     from unnest($3::text[]) as k (value)
-                    cross join lateral (select * from users
-                                         where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
-                   union all
-                   select user_.*
-                     from unnest($4::text[]) as k (value)
-                    cross join lateral (select * from users
-                                         where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
-                   union all
-                   select user_.*
-                     from unnest($5::text[]) as k (value)
-                    cross join lateral (select * from users
-                                         where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
-                  ) as u"#,
-        tenant.get(),
-        ids,
-        &emails,
-        &phone_numbers,
-        &usernames,
-        enrolled,
-        import.get(),
-        of.get(),
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows)
+    sqlx::query_as(FOUND)
+        .bind(tenant.get())
+        .bind(ids)
+        .bind(&emails)
+        .bind(&phone_numbers)
+        .bind(&usernames)
+        .bind(enrolled)
+        .bind(import.get())
+        .bind(of.get())
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::from)
 }
 
-/// A user as the store has it.
+/// A user as [`FOUND`] tells it.
+#[derive(sqlx::FromRow)]
 struct FoundRow {
     id: Uuid,
     version: i32,
@@ -473,7 +478,31 @@ mod tests {
     use muster_testkit::TestDatabase;
     use sqlx::AssertSqlSafe;
 
-    use super::LATER_CHUNKS;
+    use super::{FOUND, LATER_CHUNKS};
+
+    /// Of the tables, only `undo_steps` grows while an undo goes on.
+    #[tokio::test]
+    async fn the_steps_of_a_user_are_found_by_undo_and_user() {
+        let database = TestDatabase::create().await;
+        let store = database.store().await;
+        let mut connection = store.dedicated_connection().await.unwrap();
+        let prepare = format!(
+            "set plan_cache_mode = force_generic_plan;
+             prepare found (int, uuid[], text[], text[], text[], boolean, uuid, uuid) as {FOUND}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain =
+            "explain execute found (1, '{}', '{}', '{}', '{}', true, '0190a5f0-7b7c-7000-8000-000000000001',
+                                              '0190a5f0-7b7c-7000-8000-000000000002')";
+        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+        let conditions: Vec<&String> = plan
+            .iter()
+            .skip_while(|line| !line.contains("undo_steps"))
+            .filter(|line| line.contains("Index Cond: ") && line.contains("user_id = "))
+            .collect();
+        assert_eq!(conditions.len(), 3, "{plan:#?}");
+        assert!(conditions.iter().all(|condition| condition.contains("(import_id = ")), "{plan:#?}");
+    }
 
     #[tokio::test]
     async fn later_imports_are_looked_up_from_the_last_one_backwards() {
