@@ -247,16 +247,14 @@ async fn run(
     let (decoded, to_parse) = mpsc::channel(WAITING);
     let (cut, to_seal) = mpsc::channel(CUT);
     let (sealed, to_stage) = mpsc::channel(WAITING);
-    let (spare, to_encode) = mpsc::channel(CUT);
     let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
-    let out = (cut, to_encode);
     let parse =
-        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, out).run(to_parse));
-    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed, &spare));
+        tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, cut).run(to_parse));
+    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed));
     let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     staging.end();

@@ -26,30 +26,22 @@ pub(super) struct Intake {
 }
 
 /// Hands on what is to be staged.
-struct Out {
-    staged: mpsc::Sender<Staged>,
-    spare: mpsc::Receiver<Vec<u8>>,
-}
+struct Out(mpsc::Sender<Staged>);
 
 impl Stager for Out {
     fn take(&mut self, staged: Staged) -> bool {
-        self.staged.blocking_send(staged).is_ok()
-    }
-
-    fn spare(&mut self) -> Option<Vec<u8>> {
-        self.spare.try_recv().ok()
+        self.0.blocking_send(staged).is_ok()
     }
 }
 
 impl Intake {
     /// `key` seals the secrets of the records; `allowance` is what the tenant's quotas leave for the import.
-    /// Chunks go to `staged`, and their buffers come back by `spare`.
     pub(super) fn new(
         rules: Rules,
         key: SecretKey,
         limits: ReceiveLimits,
         allowance: Allowance,
-        (staged, spare): (mpsc::Sender<Staged>, mpsc::Receiver<Vec<u8>>),
+        stager: mpsc::Sender<Staged>,
     ) -> Self {
         let bounds = Bounds {
             chunk: limits.chunk,
@@ -62,7 +54,7 @@ impl Intake {
             parser: Parser::in_dialect(rules.options.format, limits.parse, limits.dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
-            sink: Receiving::new(rules, Some(key), bounds, Out { staged, spare }),
+            sink: Receiving::new(rules, Some(key), bounds, Out(stager)),
             bytes: 0,
             book: limits.book,
             parse: limits.parse,

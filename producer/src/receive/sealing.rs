@@ -7,22 +7,15 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 
-/// Passes on what is to be staged, the chunks compressed, until there is nothing more or nobody takes it. The buffers of the
-/// chunks go back to `spare`: memory that was used a moment ago is faster than new memory.
+/// Passes on what is to be staged, the chunks compressed, until there is nothing more or nobody takes it.
 pub(super) fn seal(
     mut cut: mpsc::Receiver<Staged>,
     sealed: &mpsc::Sender<Staged<SealedChunk>>,
-    spare: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(), Failure> {
     let mut compressor = Compressor::new().map_err(uncompressed)?;
     while let Some(staged) = cut.blocking_recv() {
         let staged = match staged {
-            Staged::Chunk(chunk) => {
-                let (chunk, buffer) = chunk.seal(&mut compressor).map_err(uncompressed)?;
-                // Nobody may need it.
-                let _ = spare.try_send(buffer);
-                Staged::Chunk(chunk)
-            }
+            Staged::Chunk(chunk) => Staged::Chunk(chunk.seal(&mut compressor).map_err(uncompressed)?),
             Staged::Issues(issues) => Staged::Issues(issues),
             Staged::Keys(keys) => Staged::Keys(keys),
             Staged::End => Staged::End,

@@ -49,11 +49,6 @@ pub enum Staged<C = CutChunk> {
 pub trait Stager {
     /// Takes it; false if nothing is taken any more.
     fn take(&mut self, staged: Staged) -> bool;
-
-    /// The buffer of a chunk that is compressed, to encode another one in it, where there is one.
-    fn spare(&mut self) -> Option<Vec<u8>> {
-        None
-    }
 }
 
 /// What an upload may have, and how it is cut.
@@ -241,9 +236,7 @@ impl<S: Stager> Receiving<S> {
     /// Sends what was cut, issues once they are larger than so many bytes, and keys once there are more than so many.
     /// False if nobody takes it.
     fn flush(&mut self, issue_bytes: usize, keys: usize) -> bool {
-        let cut = self.cutter.take_cut();
-        let spare = !cut.is_empty();
-        let chunks = cut.into_iter().map(Staged::Chunk);
+        let chunks = self.cutter.take_cut().into_iter().map(Staged::Chunk);
         let many = match mutant(Mutant::IssuesByNumber) {
             true => issue_bytes == 0 || self.issues.len() > 1_000,
             false => self.issue_bytes > issue_bytes,
@@ -253,14 +246,10 @@ impl<S: Stager> Receiving<S> {
             std::mem::take(&mut self.issues)
         });
         let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
-        let taken = chunks
+        chunks
             .chain(issues.map(Staged::Issues))
             .chain(keys.map(Staged::Keys))
-            .all(|item| self.stager.take(item));
-        while spare && let Some(buffer) = self.stager.spare() {
-            self.cutter.reuse(buffer);
-        }
-        taken
+            .all(|item| self.stager.take(item))
     }
 
     /// Whether there may be a record of this number.

@@ -59,7 +59,6 @@ impl std::fmt::Debug for Course<'_> {
 struct Everything {
     chunks: Vec<SealedChunk>,
     issues: Vec<Issue>,
-    spare: Option<Vec<u8>>,
 }
 
 impl Stager for Everything {
@@ -67,18 +66,12 @@ impl Stager for Everything {
         match staged {
             Staged::Chunk(chunk) => {
                 let mut compressor = Compressor::new().expect("there is memory for a compressor");
-                let (sealed, spare) = chunk.seal(&mut compressor).expect("what was cut is compressed");
-                self.chunks.push(sealed);
-                self.spare = Some(spare);
+                self.chunks.push(chunk.seal(&mut compressor).expect("what was cut is compressed"));
             }
             Staged::Issues(issues) => self.issues.extend(issues),
             Staged::Keys(_) | Staged::End => {}
         }
         true
-    }
-
-    fn spare(&mut self) -> Option<Vec<u8>> {
-        self.spare.take()
     }
 }
 
@@ -110,8 +103,7 @@ impl Engine {
             .reshaping(rules.table());
         parser.feed(bytes, &mut receiving)?;
         let end = parser.finish(&mut receiving)?;
-        let Everything { mut chunks, issues, .. } =
-            receiving.finish().expect("what is staged is taken").stager;
+        let Everything { mut chunks, issues } = receiving.finish().expect("what is staged is taken").stager;
         let failed = |issue: &Issue| {
             let errors = issue.errors.clone();
             (issue.record, Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() })

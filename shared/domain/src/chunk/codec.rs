@@ -109,12 +109,9 @@ impl Encoder {
         body::pack(chunk.version, &[&chunk.head, &chunk.records])
     }
 
-    /// The encoded chunk before it is compressed; the encoder is as new afterwards, with room for as much again: in `spare`, where there
-    /// is one.
-    pub(super) fn cut(&mut self, names: &FieldNames, spare: Option<Vec<u8>>) -> Uncompressed {
+    /// The encoded chunk before it is compressed; the encoder is as new afterwards, with room for as much again.
+    pub(super) fn cut(&mut self, names: &FieldNames) -> Uncompressed {
         let chunk = self.uncompressed(names);
-        self.records = spare.unwrap_or_default();
-        self.records.clear();
         self.records.reserve(chunk.records.len());
         chunk
     }
@@ -131,7 +128,7 @@ impl Encoder {
     }
 }
 
-/// Encodes a record without its position, its secrets sealed where there is a seal. True if there were secrets.
+/// Encodes a record without its position, its secrets sealed where there is a seal. True if any were sealed.
 pub(super) fn encode(
     out: &mut Vec<u8>,
     record: &RawRecord<'_>,

@@ -65,14 +65,14 @@ pub struct CutChunk {
 }
 
 impl CutChunk {
-    /// Compresses the chunk. Also returns the buffer in which it was, for [`ChunkCutter::reuse`].
+    /// Compresses the chunk.
     ///
     /// # Errors
     ///
     /// If the compressor fails.
-    pub fn seal(self, compressor: &mut Compressor) -> std::io::Result<(SealedChunk, Vec<u8>)> {
-        let (body, buffer) = self.encoded.pack(compressor)?;
-        let sealed = SealedChunk {
+    pub fn seal(self, compressor: &mut Compressor) -> std::io::Result<SealedChunk> {
+        let body = self.encoded.pack(compressor)?;
+        Ok(SealedChunk {
             lane: self.lane,
             seq: self.seq,
             first_record: self.first_record,
@@ -81,8 +81,7 @@ impl CutChunk {
             invalid: self.invalid,
             body_hash: body_hash(&body),
             body,
-        };
-        Ok((sealed, buffer))
+        })
     }
 }
 
@@ -132,8 +131,6 @@ pub struct ChunkCutter {
     /// While the import's size is unknown: the first records, without a lane, with their lane hashes.
     unassigned: Option<Unassigned>,
     cut: Vec<CutChunk>,
-    /// Buffers of chunks that were compressed.
-    spare: Vec<Vec<u8>>,
     /// What secrets are sealed with, and which names have them.
     key: Option<SecretKey>,
     secrets: Secrets,
@@ -160,6 +157,16 @@ struct UnassignedRecord {
 }
 
 impl Unassigned {
+    /// What the records cost in a chunk.
+    fn bytes(&self) -> usize {
+        encoded_bytes(self.encoded.len(), self.fields)
+    }
+
+    /// What they cost here.
+    fn memory(&self) -> usize {
+        self.bytes() + self.records.len() * size_of::<UnassignedRecord>()
+    }
+
     fn push(
         &mut self,
         record: &RawRecord<'_>,
@@ -184,7 +191,6 @@ impl ChunkCutter {
             lanes: Vec::new(),
             unassigned: Some(Unassigned::default()),
             cut: Vec::new(),
-            spare: Vec::new(),
             key: None,
             secrets: Secrets::default(),
         }
@@ -224,8 +230,8 @@ impl ChunkCutter {
         if let Some(unassigned) = &mut self.unassigned {
             unassigned.push(record, seal, identifier, valid)?;
             let most = u64::from(self.limits.lanes) * u64::from(self.limits.records);
-            let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize).min(PILE_BYTES);
-            let full = encoded_bytes(unassigned.encoded.len(), unassigned.fields) >= most_bytes;
+            let most_bytes = self.limits.bytes.saturating_mul(self.limits.lanes as usize);
+            let full = unassigned.bytes() >= most_bytes || unassigned.memory() >= PILE_BYTES;
             if unassigned.records.len() as u64 > most || full {
                 self.assign_lanes(LaneCount::new(self.limits.lanes), names);
             }
@@ -239,13 +245,6 @@ impl ChunkCutter {
             self.cut_full(lane, names);
         }
         Ok(())
-    }
-
-    /// Takes a buffer of a chunk that was compressed, to encode another one in it.
-    pub fn reuse(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() <= self.lanes.len() {
-            self.spare.push(buffer);
-        }
     }
 
     /// Ends all chunks that have begun, where the lanes are known: the next record begins another chunk.
@@ -271,7 +270,7 @@ impl ChunkCutter {
             return Ok(Vec::new());
         }
         let mut compressor = Compressor::new()?;
-        cut.into_iter().map(|chunk| Ok(chunk.seal(&mut compressor)?.0)).collect()
+        cut.into_iter().map(|chunk| chunk.seal(&mut compressor)).collect()
     }
 
     /// The chunks that were cut since the last call.
@@ -317,7 +316,7 @@ impl ChunkCutter {
             last_record: buffer.last,
             records,
             invalid: std::mem::take(&mut buffer.invalid),
-            encoded: buffer.encoder.cut(names, self.spare.pop()),
+            encoded: buffer.encoder.cut(names),
         });
         buffer.seq += 1;
     }
@@ -347,11 +346,7 @@ mod tests {
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
             let identifier = (*key != 0).then(|| LaneHash::of(&text));
             cutter.push(&record, &names, identifier, *key != 0).unwrap();
-            for chunk in cutter.take_cut() {
-                let (sealed, buffer) = chunk.seal(&mut compressor).unwrap();
-                chunks.push(sealed);
-                cutter.reuse(buffer);
-            }
+            chunks.extend(cutter.take_cut().into_iter().map(|chunk| chunk.seal(&mut compressor).unwrap()));
         }
         cutter.finish(&names).unwrap();
         chunks.extend(cutter.take().unwrap());

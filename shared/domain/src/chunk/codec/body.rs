@@ -10,7 +10,7 @@ const ZSTD_LEVEL: i32 = 1;
 const MAX_DECODED: usize = 256 * 1024 * 1024;
 /// How many times its size a body may say that it is when decoded, for the room to be made at once.
 const TRUSTED_RATIO: usize = 64;
-/// Bytes that a compressor keeps between two chunks.
+/// Bytes that a compressor keeps in each of its two buffers between two chunks.
 const KEPT: usize = 4 * 1024 * 1024;
 
 /// The bytes are not a chunk of a version that this program can read.
@@ -33,10 +33,9 @@ pub(in crate::chunk) struct Uncompressed {
 }
 
 impl Uncompressed {
-    /// The body of the chunk, and the buffer in which its records were.
-    pub(in crate::chunk) fn pack(self, compressor: &mut Compressor) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
-        let body = compressor.pack(self.version, &[&self.head, &self.records])?;
-        Ok((body, self.records))
+    /// The body of the chunk.
+    pub(in crate::chunk) fn pack(&self, compressor: &mut Compressor) -> std::io::Result<Vec<u8>> {
+        compressor.pack(self.version, &[&self.head, &self.records])
     }
 }
 
@@ -52,7 +51,7 @@ impl Compressor {
     ///
     /// # Errors
     ///
-    /// If there is no memory for it.
+    /// If zstd does not take its settings.
     pub fn new() -> std::io::Result<Self> {
         let zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
         Ok(Self { zstd, plain: Vec::new(), packed: Vec::new() })
@@ -60,16 +59,16 @@ impl Compressor {
 
     /// A body of this version, of these pieces one after the other.
     pub(in crate::chunk) fn pack(&mut self, version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
-        self.plain.clear();
         pieces.iter().for_each(|piece| self.plain.extend_from_slice(piece));
-        self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
         self.zstd.compress_to_buffer(&self.plain, &mut self.packed)?;
         let mut body = Vec::with_capacity(self.packed.len() + 1);
         body.push(version);
         body.extend_from_slice(&self.packed);
-        self.plain.shrink_to(KEPT);
-        self.packed.shrink_to(KEPT);
+        for buffer in [&mut self.plain, &mut self.packed] {
+            buffer.clear();
+            buffer.shrink_to(KEPT);
+        }
         Ok(body)
     }
 }
