@@ -1,0 +1,49 @@
+use muster_testkit::TestDatabase;
+use sqlx::AssertSqlSafe;
+
+use super::{FOUND, LATER_CHUNKS};
+
+/// Of the tables, only `undo_steps` grows while an undo goes on.
+#[tokio::test]
+async fn the_steps_of_a_user_are_found_by_undo_and_user() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let mut connection = store.dedicated_connection().await.unwrap();
+    let prepare = format!(
+        "set plan_cache_mode = force_generic_plan;
+         prepare found (int, uuid[], text[], text[], text[], boolean, uuid, uuid) as {FOUND}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+    let explain =
+        "explain execute found (1, '{}', '{}', '{}', '{}', true, '0190a5f0-7b7c-7000-8000-000000000001',
+                                          '0190a5f0-7b7c-7000-8000-000000000002')";
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+    let conditions: Vec<&String> = plan
+        .iter()
+        .skip_while(|line| !line.contains("undo_steps"))
+        .filter(|line| line.contains("Index Cond: ") && line.contains("user_id = "))
+        .collect();
+    assert_eq!(conditions.len(), 3, "{plan:#?}");
+    assert!(conditions.iter().all(|condition| condition.contains("(import_id = ")), "{plan:#?}");
+}
+
+#[tokio::test]
+async fn later_imports_are_looked_up_from_the_last_one_backwards() {
+    let database = TestDatabase::create().await;
+    let store = database.store().await;
+    let mut connection = store.dedicated_connection().await.unwrap();
+    // The tables are empty: only what an index allows is to be seen.
+    let prepare = format!(
+        "set enable_seqscan = off; set enable_bitmapscan = off; set enable_sort = off;
+         prepare later (int, uuid, uuid) as {LATER_CHUNKS}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+    let explain = "explain execute later (1, '0190a5f0-7b7c-7000-8000-000000000001', '0190a5f0-7b7c-7000-8000-000000000002')";
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
+    let plan = plan.join("\n");
+    assert!(
+        plan.contains("Index Scan Backward using before_images_tenant on before_images newest"),
+        "{plan}"
+    );
+    assert!(plan.contains("Index Cond: ((tenant_id = $1) AND (id < "), "{plan}");
+}
