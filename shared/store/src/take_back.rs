@@ -223,8 +223,10 @@ pub(super) async fn find(
 
 /// The users of the changes, and who has a value that one of them had; with what the undos of the import left of each.
 ///
-/// The undos of the import are an array, so that the steps of a user are found by both columns of their key. Joined, they were looked for by
-/// the user alone, in all steps that there are: an undo took the longer for each user the more users it had taken back.
+/// The undos of the import are an array, so that the steps of a user are found by both columns of their key. With a join the database looked
+/// for them by the user alone, and read the whole index for each user.
+///
+/// Not a checked macro: a test asks how the database goes about the same text.
 const FOUND: &str = r#"
    select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
           u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
