@@ -61,15 +61,14 @@ impl Compressor {
     pub(in crate::chunk) fn pack(&mut self, version: u8, pieces: &[&[u8]]) -> std::io::Result<Vec<u8>> {
         pieces.iter().for_each(|piece| self.plain.extend_from_slice(piece));
         self.packed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
-        self.zstd.compress_to_buffer(&self.plain, &mut self.packed)?;
-        let mut body = Vec::with_capacity(self.packed.len() + 1);
-        body.push(version);
-        body.extend_from_slice(&self.packed);
+        let compressed = self.zstd.compress_to_buffer(&self.plain, &mut self.packed);
+        let body = compressed.map(|_| [&[version][..], &self.packed].concat());
+        // Also after an error: nothing of this chunk may get into the next one.
         for buffer in [&mut self.plain, &mut self.packed] {
             buffer.clear();
             buffer.shrink_to(KEPT);
         }
-        Ok(body)
+        body
     }
 }
 
