@@ -1,8 +1,8 @@
 //! Receiving: an upload arrives piece by piece, and is either staged durably as a whole or refused.
 //!
-//! There are four tasks: one decompresses, a thread parses, validates and cuts, another compresses chunks, and one
-//! writes them to the store. The channels between them are short, so a slow store slows the client down, and memory stays
-//! bounded (P7).
+//! There are four tasks: one decompresses, a thread parses, validates and cuts, another compresses chunks and looks for
+//! repeated users, and one writes to the store. The channels between them are short, so a slow store slows the client
+//! down, and memory stays bounded (P7).
 //!
 //! [`Upload::finish`] answers once everything is durable (P1). An [`Upload`] that is dropped instead aborts its import.
 
@@ -24,7 +24,7 @@ use muster_domain::intake::Memory;
 use muster_domain::options::Rows;
 use muster_domain::outcome::Counts;
 use muster_domain::parse::{Dialect, ParseLimits};
-use muster_domain::receive::{Allowance, NewImport, Received};
+use muster_domain::receive::{Allowance, NewImport, Received, Repeats};
 use muster_domain::rules::Rules;
 use muster_runtime::retry::{Backoff, Policy};
 use muster_runtime::telemetry::traces::{self, Span, Value};
@@ -48,7 +48,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(2);
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
-/// Chunks waiting to be compressed. They are larger than compressed ones.
+/// Parts waiting to be sealed. Chunks in them are not compressed yet.
 const CUT: usize = 3;
 
 /// How an upload is received: its bounds, and how its file is written.
@@ -252,9 +252,10 @@ async fn run(
         Ok(found) => found,
         Err(error) => return discard(&store, import.id, Failure::Store(error), Counts::default()).await,
     };
+    let repeats = Repeats::new(&rules.options, limits.repeats);
     let parse =
         tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, cut).run(to_parse));
-    let seal = tokio::task::spawn_blocking(move || sealing::seal(to_seal, &sealed));
+    let seal = tokio::task::spawn_blocking(move || sealing::seal(repeats, to_seal, &sealed));
     let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     staging.end();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use muster_domain::chunk::SealedChunk;
 use muster_domain::fault::{self, Point};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::receive::Staged;
@@ -23,7 +22,7 @@ pub(crate) async fn stage(
     store: &Store,
     import: ImportId,
     tenant: TenantId,
-    mut staged: mpsc::Receiver<Staged<SealedChunk>>,
+    mut staged: mpsc::Receiver<Staged>,
 ) -> Result<Option<Stage>, StoreError> {
     let mut connection = receiving::staging_connection(store).await?;
     let mut tally = Tally::default();

@@ -5,7 +5,7 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::options::Dates;
 use muster_domain::parse::{Dialect, Format, ParseLimits, Parser, ReadAs};
 use muster_domain::receive::{
-    Allowance, Bounds, Received, ReceivedRecords, Receiving, Staged, Stager, Unstaged,
+    Allowance, Bounds, Cut, CutTaker, Received, ReceivedRecords, Receiving, Unstaged,
 };
 use muster_domain::rules::Rules;
 use tokio::sync::mpsc;
@@ -25,12 +25,12 @@ pub(super) struct Intake {
     dates: Option<Dates>,
 }
 
-/// Hands on what is to be staged.
-struct Out(mpsc::Sender<Staged>);
+/// Hands on what was cut.
+struct Out(mpsc::Sender<Cut>);
 
-impl Stager for Out {
-    fn take(&mut self, staged: Staged) -> bool {
-        self.0.blocking_send(staged).is_ok()
+impl CutTaker for Out {
+    fn take(&mut self, cut: Cut) -> bool {
+        self.0.blocking_send(cut).is_ok()
     }
 }
 
@@ -41,7 +41,7 @@ impl Intake {
         key: SecretKey,
         limits: ReceiveLimits,
         allowance: Allowance,
-        stager: mpsc::Sender<Staged>,
+        cut: mpsc::Sender<Cut>,
     ) -> Self {
         let bounds = Bounds {
             chunk: limits.chunk,
@@ -54,7 +54,7 @@ impl Intake {
             parser: Parser::in_dialect(rules.options.format, limits.parse, limits.dialect)
                 .at(rules.options.at.as_deref())
                 .reshaping(rules.table()),
-            sink: Receiving::new(rules, Some(key), bounds, Out(stager)),
+            sink: Receiving::new(rules, Some(key), bounds, Out(cut)),
             bytes: 0,
             book: limits.book,
             parse: limits.parse,
@@ -91,7 +91,7 @@ impl Intake {
         pieces.each(|piece| self.feed(piece))
     }
 
-    /// Takes pieces until the upload is whole, and sends what is to be staged.
+    /// Takes pieces until the upload is whole, and hands on what is cut of it.
     pub(super) fn run(mut self, mut pieces: mpsc::Receiver<Decoded>) -> Result<Received, Failure> {
         let mut spool = self.spool()?;
         let mut waiting =
@@ -108,7 +108,7 @@ impl Intake {
                 }
                 Some(Decoded::End(whole)) => break whole,
                 // The decoder failed, and its error takes precedence.
-                None => return Err(stager_gone()),
+                None => return Err(taker_gone()),
             }
         };
         if let Some(spool) = spool {
@@ -140,7 +140,7 @@ impl Intake {
     /// What parsing gave. If it stopped because the staging task is gone, that is not an error of the file.
     fn checked<T>(&mut self, parsed: Result<T, FileError>) -> Result<T, Failure> {
         parsed.map_err(|error| match self.sink.unstaged() {
-            Some(Unstaged::StagerGone) => stager_gone(),
+            Some(Unstaged::TakerGone) => taker_gone(),
             Some(Unstaged::Unencoded(cause)) => {
                 tracing::error!(error = %cause, "a chunk could not be encoded");
                 Failure::Refuse(error)
@@ -152,7 +152,7 @@ impl Intake {
 
 fn failed(unstaged: Unstaged) -> Failure {
     match unstaged {
-        Unstaged::StagerGone => stager_gone(),
+        Unstaged::TakerGone => taker_gone(),
         Unstaged::Unencoded(error) => {
             tracing::error!(%error, "a chunk could not be encoded");
             Failure::Abort(FileError::new(ErrorCode::Internal, "a chunk could not be encoded"))
@@ -160,6 +160,6 @@ fn failed(unstaged: Unstaged) -> Failure {
     }
 }
 
-fn stager_gone() -> Failure {
+fn taker_gone() -> Failure {
     Failure::Abort(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
 }

@@ -1,26 +1,21 @@
-//! Compresses chunks on a thread of its own, while the next records are parsed.
+//! Compresses chunks and looks for repeated users on a thread of its own, while the next records are parsed.
 
-use muster_domain::chunk::{Compressor, SealedChunk};
 use muster_domain::error::{ErrorCode, FileError};
-use muster_domain::receive::Staged;
+use muster_domain::receive::{Cut, Repeats, Sealing, Staged};
 use tokio::sync::mpsc;
 
 use super::Failure;
 
-/// Passes on what is to be staged, the chunks compressed, until there is nothing more or nobody takes it.
+/// Passes on what is to be staged, until there is nothing more or nobody takes it.
 pub(super) fn seal(
-    mut cut: mpsc::Receiver<Staged>,
-    sealed: &mpsc::Sender<Staged<SealedChunk>>,
+    repeats: Option<Repeats>,
+    mut cut: mpsc::Receiver<Cut>,
+    sealed: &mpsc::Sender<Staged>,
 ) -> Result<(), Failure> {
-    let mut compressor = Compressor::new().map_err(uncompressed)?;
-    while let Some(staged) = cut.blocking_recv() {
-        let staged = match staged {
-            Staged::Chunk(chunk) => Staged::Chunk(chunk.seal(&mut compressor).map_err(uncompressed)?),
-            Staged::Issues(issues) => Staged::Issues(issues),
-            Staged::Keys(keys) => Staged::Keys(keys),
-            Staged::End => Staged::End,
-        };
-        if sealed.blocking_send(staged).is_err() {
+    let mut sealing = Sealing::new(repeats).map_err(uncompressed)?;
+    while let Some(cut) = cut.blocking_recv() {
+        let taken = sealing.seal(cut, |staged| sealed.blocking_send(staged).is_ok()).map_err(uncompressed)?;
+        if !taken {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! Import profiles, workbooks, problems and the brake over HTTP.
 
-use muster_domain::intake::{Memory, REPEATS_TOLD};
+use muster_domain::intake::Memory;
+use muster_domain::receive::REPEATS_TOLD;
 use muster_domain::token::Scope;
 use muster_producer::ProducerOptions;
 use muster_producer::receive::ReceiveLimits;

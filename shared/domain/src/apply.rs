@@ -70,7 +70,7 @@ impl<'a> Applying<'a> {
                 failed: true,
                 errors,
                 warnings: Vec::new(),
-                source: source_json(record, self.names, self.secrets),
+                source: Some(source_json(record, self.names, self.secrets)),
             });
         }
     }
@@ -81,13 +81,7 @@ impl<'a> Applying<'a> {
         let number = record.position.record.get();
         match self.issues.iter_mut().rev().find(|issue| issue.record == number) {
             Some(issue) => issue.warnings.push(text),
-            None => self.issues.push(Issue {
-                record: number,
-                failed: false,
-                errors: Vec::new(),
-                warnings: vec![text],
-                source: source_json(record, self.names, self.secrets),
-            }),
+            None => self.issues.push(Issue { warnings: vec![text], ..Issue::of(number) }),
         }
     }
 

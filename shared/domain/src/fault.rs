@@ -509,6 +509,8 @@ table! {
         UndoOverwrites = "undo_overwrites",
         /// A later chunk of a plan does not meet what earlier ones would leave.
         PlanForgetsEarlier = "plan_forgets_earlier",
+        /// A chunk of a planned undo leaves users without memberships that it does not change itself.
+        PlanForgetsMemberships = "plan_forgets_memberships",
         /// Unique values that users give up in a plan are not found by later chunks of it.
         PlanForgetsGivenUp = "plan_forgets_given_up",
         /// Two chunks that are planned at the same moment do not see each other.

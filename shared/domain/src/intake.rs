@@ -10,7 +10,6 @@ mod explain;
 mod known_values;
 mod letters;
 mod memory;
-mod repeats;
 mod zeros;
 
 use std::borrow::Cow;
@@ -19,14 +18,12 @@ use crate::chunk::LaneHash;
 use crate::error::{ErrorCode, FileError, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
-use crate::options::{Duplicates, FullNames, HeaderNames};
+use crate::options::{FullNames, HeaderNames};
 use crate::record::{FieldNames, NameId, RawField, RawRecord, RawValue, Secrets};
 use crate::rules::Rules;
 use crate::validate::{Binding, Validated, last_first, validate};
 pub(crate) use known_values::{KnownValues, Lookup};
 pub use memory::Memory;
-use repeats::Repeats;
-pub use repeats::{REPEATS_TOLD, Repeat};
 use zeros::Zeros;
 
 /// The rules of an import and what its names mean, while its file is received.
@@ -39,8 +36,6 @@ pub struct Reading {
     /// People made the file, and the import takes their names.
     handmade: bool,
     beyond_ascii: bool,
-    /// The users of the records so far, if repeated users are reported.
-    repeats: Option<Repeats>,
     /// Which columns have numbers that begin with a zero.
     zeros: Zeros,
     /// Causes are counted, and not reported for each record.
@@ -83,21 +78,9 @@ impl Reading {
             rules,
             handmade,
             beyond_ascii: false,
-            repeats: None,
             zeros: Zeros::default(),
             counts_causes: false,
         }
-    }
-
-    /// Also warns of a record that means the user of an earlier one, as far as the memory has room: all
-    /// uploads share one. Programs get the responses that they expect, and if users must be unique in the
-    /// file, the later record fails.
-    #[must_use]
-    pub fn telling_repeats(mut self, memory: Memory) -> Self {
-        let told = self.handmade && !memory.is_none() && !mutant(Mutant::RepeatsUntold);
-        self.repeats =
-            (told && self.rules.options.duplicates == Duplicates::InOrder).then(|| Repeats::within(memory));
-        self
     }
 
     /// For counting causes: errors are passed as validation gives them, since advice is needed once for each
@@ -105,20 +88,6 @@ impl Reading {
     #[must_use]
     pub(crate) fn counting_causes(self) -> Self {
         Self { counts_causes: true, ..self }
-    }
-
-    /// What there is to tell of a record that [`Reading::record`] checked because it means the user of an earlier one.
-    /// It is asked for later, since the memory of a large file's users is slow: until it answers, there is other work.
-    pub fn repeat(&mut self, identifier: Option<LaneHash>, record: u64) -> Repeat {
-        match (&mut self.repeats, identifier) {
-            (Some(repeats), Some(identifier)) => repeats.of(identifier, record),
-            _ => Repeat::Nothing,
-        }
-    }
-
-    /// The final warning about repeated records that were not reported individually.
-    pub fn untold_repeats(&self) -> Option<String> {
-        self.repeats.as_ref().and_then(Repeats::untold)
     }
 
     /// The header of a table.
@@ -155,38 +124,47 @@ impl Reading {
         let errors = match &validated.result {
             Err(errors) if self.handmade && record.defect.is_none() => errors,
             _ => {
-                let known = (&self.rules, &self.binding);
-                return then(taken(&record, validated, warnings, known, &mut self.repeats));
+                return then(self.taken(&record, validated, warnings));
             }
         };
         let corrections =
             corrections::corrections(&record, &self.binding, &self.rules, errors, &mut warnings);
         if corrections.is_empty() {
             let validated = self.explained(&record, validated);
-            return then(taken(
-                &record,
-                validated,
-                warnings,
-                (&self.rules, &self.binding),
-                &mut self.repeats,
-            ));
+            return then(self.taken(&record, validated, warnings));
         }
         let fields = corrected(&record, &corrections);
         let once = RawRecord { fields: &fields, ..record };
         let validated = validate(&once, &self.binding, &self.rules);
         let Err(errors) = &validated.result else {
-            return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
+            return then(self.taken(&once, validated, warnings));
         };
         let corrections =
             corrections::without(&record, &self.binding, &self.rules, &corrections, errors, &mut warnings);
         let Some(corrections) = corrections else {
             let validated = self.explained(&once, validated);
-            return then(taken(&once, validated, warnings, (&self.rules, &self.binding), &mut self.repeats));
+            return then(self.taken(&once, validated, warnings));
         };
         let fields = corrected(&record, &corrections);
         let without = RawRecord { fields: &fields, ..record };
         let validated = self.explained(&without, validate(&without, &self.binding, &self.rules));
-        then(taken(&without, validated, warnings, (&self.rules, &self.binding), &mut self.repeats))
+        then(self.taken(&without, validated, warnings))
+    }
+
+    /// The record as it is passed on, with the warnings of any record.
+    fn taken<'r, 'a>(
+        &'r self,
+        record: &'r RawRecord<'a>,
+        validated: Validated<'r>,
+        mut warnings: Vec<String>,
+    ) -> CheckedRecord<'r, 'a> {
+        let Self { rules, binding, .. } = self;
+        let identifier = validated.identifier.as_deref().map(LaneHash::of);
+        if rules.options.full_names == FullNames::LastFirst {
+            warnings.extend(kept_whole(&validated, binding));
+        }
+        let secrets = binding.secrets();
+        CheckedRecord { record, validated, identifier, warnings, secrets, rules, binding }
     }
 
     /// Errors with advice, if each record is reported.
@@ -282,25 +260,6 @@ enum Damage {
     Digits,
     /// The zeros before it are gone.
     Zeros,
-}
-
-/// The record as it is passed on, with the warnings of any record.
-fn taken<'r, 'a>(
-    record: &'r RawRecord<'a>,
-    validated: Validated<'r>,
-    mut warnings: Vec<String>,
-    (rules, binding): (&'r Rules, &'r Binding),
-    repeats: &mut Option<Repeats>,
-) -> CheckedRecord<'r, 'a> {
-    let identifier = validated.identifier.as_deref().map(LaneHash::of);
-    if let (Some(repeats), Some(identifier)) = (repeats, identifier) {
-        repeats.touch(identifier);
-    }
-    if rules.options.full_names == FullNames::LastFirst {
-        warnings.extend(kept_whole(&validated, binding));
-    }
-    let secrets = binding.secrets();
-    CheckedRecord { record, validated, identifier, warnings, secrets, rules, binding }
 }
 
 /// Tells of a full name that is not split although the options say so.

@@ -1,20 +1,22 @@
 //! What a received file becomes: chunks, what there is to say of its records, and values that must stand once. Synchronous and without a
-//! store: whoever runs it takes what is staged, and the oracle of the tests runs the same.
+//! store, in two halves: [`Receiving`] cuts, and [`Sealing`] makes of that what is staged. The oracle of the tests runs the same.
 
 mod allowance;
 mod brake;
 mod issue;
 mod new_import;
+mod repeats;
+mod sealing;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, LaneHash, SecretKey};
+use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, SealedChunk, SecretKey};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::formula;
 use crate::id::ImportId;
-use crate::intake::{Memory, Reading, Repeat};
+use crate::intake::{Memory, Reading};
 use crate::options::{Dates, Duplicates, EmptyFile};
 use crate::parse::{ReadAs, RecordSink, TextEncoding};
 use crate::record::{FieldNames, RawField, RawRecord, RawValue, Secrets, source_json};
@@ -26,29 +28,44 @@ pub use allowance::Allowance;
 use brake::Brake;
 pub use issue::Issue;
 pub use new_import::{NewImport, Provenance};
+pub use repeats::{REPEATS_TOLD, Repeats};
+pub use sealing::{RecordBatch, Sealing};
 
-/// Bytes of issues that are gathered before they are written.
-const ISSUE_BYTES: usize = 256 * 1024;
+/// Bytes of a batch of records. So many users are an eighth of it for each thousand of them.
+const BATCH_BYTES: usize = 64 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
-/// Something for the stager to write. The chunks are compressed on the way.
+/// A part of the file, for [`Sealing`].
 #[derive(Debug)]
-pub enum Staged<C = CutChunk> {
+pub enum Cut {
     /// A chunk.
-    Chunk(C),
+    Chunk(CutChunk),
+    /// What there is to say of records.
+    Records(RecordBatch),
+    /// Values that must stand once.
+    Keys(Vec<UniqueKey>),
+    /// Everything was parsed well.
+    End,
+}
+
+/// Whoever takes what is cut.
+pub trait CutTaker {
+    /// Takes it; false if nothing is taken any more.
+    fn take(&mut self, cut: Cut) -> bool;
+}
+
+/// Something to write to the store.
+#[derive(Debug)]
+pub enum Staged {
+    /// A chunk.
+    Chunk(SealedChunk),
     /// What there is to say of records.
     Issues(Vec<Issue>),
     /// Values that must stand once.
     Keys(Vec<UniqueKey>),
     /// Everything was parsed well. Without it, what was staged is worth nothing.
     End,
-}
-
-/// Whoever takes what is staged.
-pub trait Stager {
-    /// Takes it; false if nothing is taken any more.
-    fn take(&mut self, staged: Staged) -> bool;
 }
 
 /// What an upload may have, and how it is cut.
@@ -95,17 +112,17 @@ pub struct Received {
 
 /// The records of one upload on their way into chunks. A parser gives it what it finds.
 #[derive(Debug)]
-pub struct Receiving<S> {
+pub struct Receiving<T> {
     /// The rules of the import and what its names mean.
     pub reading: Reading,
     cutter: ChunkCutter,
-    issues: Vec<Issue>,
-    issue_bytes: usize,
-    /// The warning of the first record that also covers others; it is known when all of them are counted.
-    stands_for_repeats: Option<Issue>,
-    /// Who writes what is staged, and whether it was gone when it was to take something.
-    stager: S,
-    stager_gone: bool,
+    /// What there is to say of the last records.
+    batch: RecordBatch,
+    /// The users of records are handed on too, to tell of those that are repeated.
+    tells_repeats: bool,
+    /// Who takes what is cut, and whether it was gone when it was to take something.
+    taker: T,
+    taker_gone: bool,
     /// Why a chunk could not be encoded.
     unencoded: Option<std::io::Error>,
     /// The values that must be unique in the file, if the import asks for it.
@@ -125,7 +142,7 @@ pub struct Receiving<S> {
 
 /// What the records of an upload came to.
 #[derive(Debug)]
-pub struct ReceivedRecords<S> {
+pub struct ReceivedRecords<T> {
     /// Those that failed validation.
     pub invalid: u64,
     /// The same by their first error.
@@ -136,37 +153,36 @@ pub struct ReceivedRecords<S> {
     pub mends: Option<ImportId>,
     /// What its names meant.
     pub reading: Reading,
-    /// Whoever took what was staged.
-    pub stager: S,
+    /// Whoever took what was cut.
+    pub taker: T,
 }
 
 /// Why the records of an upload came to nothing although no file is at fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Unstaged {
-    /// Nobody takes what is staged.
-    #[error("nobody takes what is staged")]
-    StagerGone,
+    /// Nobody takes what is cut.
+    #[error("nobody takes what is cut")]
+    TakerGone,
     /// A chunk could not be encoded.
     #[error("a chunk could not be encoded: {0}")]
     Unencoded(std::io::Error),
 }
 
-impl<S: Stager> Receiving<S> {
+impl<T: CutTaker> Receiving<T> {
     /// `key` seals the secrets of the records.
-    pub fn new(rules: Rules, key: Option<SecretKey>, bounds: Bounds, stager: S) -> Self {
+    pub fn new(rules: Rules, key: Option<SecretKey>, bounds: Bounds, taker: T) -> Self {
         let cutter = ChunkCutter::new(bounds.chunk);
         Self {
             unique: rules.options.duplicates == Duplicates::Refuse,
-            reading: Reading::new(rules).telling_repeats(bounds.repeats),
+            tells_repeats: Repeats::are_told(&rules.options, bounds.repeats),
+            reading: Reading::new(rules),
             cutter: match key {
                 Some(key) => cutter.sealing(key),
                 None => cutter,
             },
-            issues: Vec::new(),
-            issue_bytes: 0,
-            stands_for_repeats: None,
-            stager,
-            stager_gone: false,
+            batch: RecordBatch::default(),
+            taker,
+            taker_gone: false,
             unencoded: None,
             keys: Vec::new(),
             invalid: 0,
@@ -191,7 +207,7 @@ impl<S: Stager> Receiving<S> {
     pub fn unstaged(&mut self) -> Option<Unstaged> {
         match self.unencoded.take() {
             Some(error) => Some(Unstaged::Unencoded(error)),
-            None => self.stager_gone.then_some(Unstaged::StagerGone),
+            None => self.taker_gone.then_some(Unstaged::TakerGone),
         }
     }
 
@@ -210,46 +226,31 @@ impl<S: Stager> Receiving<S> {
         Ok(())
     }
 
-    /// Stages what is left, and that everything was parsed well.
+    /// Hands on what is left, and that everything was parsed well.
     ///
     /// # Errors
     ///
     /// Where nobody takes it, or a chunk cannot be encoded.
-    pub fn finish(mut self) -> Result<ReceivedRecords<S>, Unstaged> {
-        if let Some(mut issue) = self.stands_for_repeats.take() {
-            issue.warnings.extend(self.reading.untold_repeats());
-            self.issue_bytes += issue.size();
-            self.issues.push(issue);
-        }
+    pub fn finish(mut self) -> Result<ReceivedRecords<T>, Unstaged> {
         let mut names = FieldNames::new();
         for name in self.reading.binding.names() {
             names.push(name);
         }
         let lanes = self.cutter.finish(&names).map_err(Unstaged::Unencoded)?;
-        if !self.flush(0, 0) || !self.stager.take(Staged::End) {
-            return Err(Unstaged::StagerGone);
+        if !self.flush(0, 0) || !self.taker.take(Cut::End) {
+            return Err(Unstaged::TakerGone);
         }
-        let Self { invalid, codes, mends, reading, stager, .. } = self;
-        Ok(ReceivedRecords { invalid, codes, lanes, mends, reading, stager })
+        let Self { invalid, codes, mends, reading, taker, .. } = self;
+        Ok(ReceivedRecords { invalid, codes, lanes, mends, reading, taker })
     }
 
-    /// Sends what was cut, issues once they are larger than so many bytes, and keys once there are more than so many.
+    /// Hands on what was cut, a batch of records once it is larger than so many bytes, and keys once there are more than so many.
     /// False if nobody takes it.
-    fn flush(&mut self, issue_bytes: usize, keys: usize) -> bool {
-        let chunks = self.cutter.take_cut().into_iter().map(Staged::Chunk);
-        let many = match mutant(Mutant::IssuesByNumber) {
-            true => issue_bytes == 0 || self.issues.len() > 1_000,
-            false => self.issue_bytes > issue_bytes,
-        };
-        let issues = many.then(|| {
-            self.issue_bytes = 0;
-            std::mem::take(&mut self.issues)
-        });
+    fn flush(&mut self, batch_bytes: usize, keys: usize) -> bool {
+        let chunks = self.cutter.take_cut().into_iter().map(Cut::Chunk);
+        let batch = (self.batch.bytes() > batch_bytes).then(|| std::mem::take(&mut self.batch));
         let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
-        chunks
-            .chain(issues.map(Staged::Issues))
-            .chain(keys.map(Staged::Keys))
-            .all(|item| self.stager.take(item))
+        chunks.chain(batch.map(Cut::Records)).chain(keys.map(Cut::Keys)).all(|cut| self.taker.take(cut))
     }
 
     /// Whether there may be a record of this number.
@@ -285,7 +286,7 @@ fn keys(validated: &Validated<'_>, record: u64) -> impl Iterator<Item = UniqueKe
     values.into_iter().filter_map(move |(list, value)| Some(UniqueKey::of(list, value.as_deref()?, record)))
 }
 
-impl<S: Stager> RecordSink for Receiving<S> {
+impl<T: CutTaker> RecordSink for Receiving<T> {
     fn header(&mut self, names: &FieldNames) -> Result<(), FileError> {
         self.reading.header(names)
     }
@@ -326,15 +327,15 @@ impl<S: Stager> RecordSink for Receiving<S> {
         };
         self.stage(record, names)?;
         // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
-        if self.flush(ISSUE_BYTES, KEYS) {
+        if self.flush(BATCH_BYTES, KEYS) {
             return Ok(());
         }
-        self.stager_gone = true;
+        self.taker_gone = true;
         Err(FileError::new(ErrorCode::UploadIncomplete, "the upload stopped before its end"))
     }
 }
 
-impl<S: Stager> Receiving<S> {
+impl<T: CutTaker> Receiving<T> {
     /// Validates a record, and adds it with its errors to a chunk.
     fn stage(&mut self, record: &RawRecord<'_>, names: &FieldNames) -> Result<(), FileError> {
         self.cutter.hide(self.reading.binding.secrets());
@@ -344,8 +345,8 @@ impl<S: Stager> Receiving<S> {
         let Self {
             reading,
             cutter,
-            issues,
-            issue_bytes,
+            batch,
+            tells_repeats,
             keys: all_keys,
             invalid,
             codes,
@@ -354,7 +355,7 @@ impl<S: Stager> Receiving<S> {
             unencoded,
             ..
         } = self;
-        let identifier = reading.record(record, names, |taken| {
+        reading.record(record, names, |taken| {
             let (validated, number) = (taken.validated, record.position.record.get());
             if *unique {
                 all_keys.extend(keys(&validated, number));
@@ -370,46 +371,18 @@ impl<S: Stager> Receiving<S> {
             if let Some(brake) = brake {
                 brake.record(&errors, record.position)?;
             }
+            if let Some(user) = taken.identifier.filter(|_| *tells_repeats) {
+                batch.user(number, user);
+            }
             if !valid || !taken.warnings.is_empty() {
-                let (warnings, source) = (taken.warnings, source_json(record, names, taken.secrets));
-                let issue = Issue { record: number, failed: !valid, errors, warnings, source };
-                *issue_bytes += issue.size();
-                issues.push(issue);
+                let source = (!valid).then(|| source_json(record, names, taken.secrets));
+                let warnings = taken.warnings;
+                batch.issue(Issue { record: number, failed: !valid, errors, warnings, source });
             }
             cutter.push(taken.record, names, taken.identifier, valid).map_err(|error| {
                 *unencoded = Some(error);
                 FileError::new(ErrorCode::Internal, "a chunk could not be encoded")
-            })?;
-            Ok(taken.identifier)
-        })?;
-        self.tell_repeat(identifier, record, names);
-        Ok(())
-    }
-
-    /// Tells of a staged record that means the user of an earlier one, beside what else there is to say of it.
-    fn tell_repeat(&mut self, identifier: Option<LaneHash>, record: &RawRecord<'_>, names: &FieldNames) {
-        let number = record.position.record.get();
-        let repeat = self.reading.repeat(identifier, number);
-        if repeat == Repeat::Nothing {
-            return;
-        }
-        let known = self.issues.pop_if(|issue| issue.record == number);
-        self.issue_bytes -= known.as_ref().map_or(0, Issue::size);
-        let mut issue = known.unwrap_or_else(|| Issue {
-            record: number,
-            failed: false,
-            errors: Vec::new(),
-            warnings: Vec::new(),
-            source: source_json(record, names, self.reading.binding.secrets()),
-        });
-        match repeat {
-            Repeat::Told(warning) => issue.warnings.push(warning),
-            _ => {
-                self.stands_for_repeats = Some(issue);
-                return;
-            }
-        }
-        self.issue_bytes += issue.size();
-        self.issues.push(issue);
+            })
+        })
     }
 }

@@ -207,7 +207,7 @@ fn issues(
             failed: true,
             errors: errors.into_iter().filter(|(is, _)| *is).map(|(_, field)| error(field)).collect(),
             warnings: Vec::new(),
-            source: source_json(&record, chunk.names(), binding.secrets()),
+            source: Some(source_json(&record, chunk.names(), binding.secrets())),
         };
         issues.push((index, issue));
     }

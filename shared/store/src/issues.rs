@@ -24,7 +24,7 @@ pub async fn write_issues(
     let failed: Vec<bool> = issues.iter().map(|issue| issue.failed).collect();
     let errors: Vec<Option<String>> = issues.iter().map(|issue| json(&stored(&issue.errors))).collect();
     let warnings: Vec<Option<String>> = issues.iter().map(|issue| json(&issue.warnings)).collect();
-    let sources: Vec<String> = issues.iter().map(|issue| issue.source.clone()).collect();
+    let sources: Vec<Option<String>> = issues.iter().map(|issue| issue.source.clone()).collect();
     sqlx::query!(
         "insert into record_issues (import_id, record, failed, errors, warnings, source)
          select $1, record, failed, errors::json, warnings::json, source::json
@@ -48,7 +48,7 @@ pub async fn write_issues(
         &failed,
         &errors as &[Option<String>],
         &warnings as &[Option<String>],
-        &sources,
+        &sources as &[Option<String>],
         mutant(Mutant::LaterWarningsReplace),
     )
     .execute(connection)

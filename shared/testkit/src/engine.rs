@@ -3,14 +3,14 @@
 
 use chrono::DateTime;
 use muster_domain::apply::Applying;
-use muster_domain::chunk::{ChunkLimits, Compressor, SealedChunk, decode};
+use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
 use muster_domain::parse::{Dialect, ParseLimits, Parser};
 use muster_domain::plan::plan;
-use muster_domain::receive::{Bounds, Issue, Receiving, Staged, Stager};
+use muster_domain::receive::{Bounds, Cut, CutTaker, Issue, Receiving, Repeats, Sealing, Staged};
 use muster_domain::record::{RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
@@ -55,23 +55,25 @@ impl std::fmt::Debug for Course<'_> {
 }
 
 /// What the producer stages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Everything {
+    sealing: Sealing,
     chunks: Vec<SealedChunk>,
     issues: Vec<Issue>,
 }
 
-impl Stager for Everything {
-    fn take(&mut self, staged: Staged) -> bool {
-        match staged {
-            Staged::Chunk(chunk) => {
-                let mut compressor = Compressor::new().expect("there is memory for a compressor");
-                self.chunks.push(chunk.seal(&mut compressor).expect("what was cut is compressed"));
+impl CutTaker for Everything {
+    fn take(&mut self, cut: Cut) -> bool {
+        let Self { sealing, chunks, issues } = self;
+        let sealed = sealing.seal(cut, |staged| {
+            match staged {
+                Staged::Chunk(chunk) => chunks.push(chunk),
+                Staged::Issues(some) => issues.extend(some),
+                Staged::Keys(_) | Staged::End => {}
             }
-            Staged::Issues(issues) => self.issues.extend(issues),
-            Staged::Keys(_) | Staged::End => {}
-        }
-        true
+            true
+        });
+        sealed.expect("what was cut is compressed")
     }
 }
 
@@ -97,13 +99,16 @@ impl Engine {
     ) -> Result<u64, FileError> {
         let rules = Rules::new(options.clone()).with_catalog(index());
         let bounds = Bounds { chunk: course.chunk, repeats: self.repeats, ..Bounds::default() };
-        let mut receiving = Receiving::new(rules.clone(), None, bounds, Everything::default());
+        let repeats = Repeats::new(options, self.repeats);
+        let sealing = Sealing::new(repeats).expect("there is memory for a compressor");
+        let everything = Everything { sealing, chunks: Vec::new(), issues: Vec::new() };
+        let mut receiving = Receiving::new(rules.clone(), None, bounds, everything);
         let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
             .at(options.at.as_deref())
             .reshaping(rules.table());
         parser.feed(bytes, &mut receiving)?;
         let end = parser.finish(&mut receiving)?;
-        let Everything { mut chunks, issues } = receiving.finish().expect("what is staged is taken").stager;
+        let Everything { mut chunks, issues, .. } = receiving.finish().expect("what is cut is taken").taker;
         let failed = |issue: &Issue| {
             let errors = issue.errors.clone();
             (issue.record, Observed { verdict: Verdict::FAILED, user: None, errors, warnings: Vec::new() })

@@ -40,7 +40,11 @@ pub(crate) async fn repeat(
     let first = match (repeated, time) {
         (Some(seed), _) => seed,
         (None, None) => 0,
-        (None, Some(_)) => u64::try_from(muster_runtime::clock::now().timestamp()).unwrap() << 20,
+        // Runs over different queues, which often begin in the same second, have cases of their own.
+        (None, Some(_)) => {
+            let second = u64::try_from(muster_runtime::clock::now().timestamp()).unwrap();
+            (second << 20) + (u64::from(backend == Backend::Rabbit) << 19)
+        }
     };
     let longest = if repeated.is_some() || cases != run.cases { Duration::MAX } else { run.longest };
     let started = Instant::now();

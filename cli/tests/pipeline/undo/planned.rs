@@ -7,13 +7,13 @@ use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
-use muster_domain::options::{IdentifierField, Start};
+use muster_domain::options::{Enrolment, IdentifierField, ImportOptions, Start};
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::{APPLIED_ALTHOUGH, OnDrift};
 use muster_domain::undo::UndoCode;
-use muster_store::erase;
 use muster_store::lifecycle::{self, Transition};
 use muster_store::undo::{NewUndo, OpenedUndo, Refusal};
+use muster_store::{catalog, erase};
 
 use super::story::execute;
 use super::{opened, plain, undone, users, whole};
@@ -86,6 +86,31 @@ async fn an_undo_is_planned_and_does_what_was_planned(backend: Backend) {
         no_keys_are_kept(&pipeline).await;
         pipeline.finish().await;
     }
+}
+
+/// The chunk that is taken back first changes one field. What it would leave still has the membership, which the next one asks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_undo_deletes_enrolled_users_that_a_later_chunk_changed() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let slug = "default".parse().unwrap();
+    let store = &pipeline.store;
+    let found = catalog::find_organization(store.pool(), pipeline.tenant, &slug).await.unwrap();
+    let enrolment = Enrolment { organization_id: found.unwrap().0.get(), group_id: 0 };
+    let enrolled = ImportOptions { enrolment: Some(enrolment), ..plain() };
+    let csv = "email,first_name\na@example.com,Ann\na@example.com,Anna\n";
+    let import = pipeline.import(csv, &enrolled).await.id;
+    let chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let new = NewUndo { start: Start::Plan, chunk, ..whole(&pipeline, import) };
+    opened(&pipeline, &new).await;
+    work_on_plan(&mut pipeline, new.id).await;
+    let foreseen = records(&pipeline, new.id).await;
+    let reasons: Vec<Option<Reason>> = foreseen.values().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, Some(Reason::Deleted)], "{foreseen:?}");
+    done(&mut pipeline, new.id).await;
+    assert_eq!(pipeline.outcomes(new.id).await, verdicts(&foreseen));
+    assert_eq!(users(&pipeline, true).await, [""; 0]);
+    pipeline.finish().await;
 }
 
 async fn the_plan_of_an_undo_is_made_whatever_dies(backend: Backend) {

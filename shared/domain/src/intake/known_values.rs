@@ -36,8 +36,6 @@ pub(crate) struct KnownValues {
     bits: Vec<u64>,
     /// New values that are not in their places yet, each with its keyed hash.
     new: Vec<(u64, Place)>,
-    /// The hash that will be met next, keyed.
-    next: Option<(u64, u64)>,
     /// Values in their places.
     taken: usize,
     /// What the places are taken from.
@@ -73,7 +71,6 @@ impl KnownValues {
             places: Vec::new(),
             bits: Vec::new(),
             new: Vec::new(),
-            next: None,
             taken: 0,
             memory,
             hashing: RandomState::new(),
@@ -86,18 +83,10 @@ impl KnownValues {
         self.taken + self.new.len()
     }
 
-    /// Asks the memory for what [`KnownValues::meet`] will look at. What the caller does meanwhile costs no time.
-    pub(crate) fn touch(&mut self, hash: u64) {
-        let keyed = self.keyed(hash);
-        self.next = Some((hash, keyed));
-        black_box(self.bits.get(part(keyed, self.bits.len() * 64) / 64).copied());
-    }
-
     /// Meets a value by its hash, in the record of this number.
     pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Lookup {
         self.full = self.full || !(self.has_room() || self.widen());
-        let next = self.next.take().filter(|(of, _)| *of == hash);
-        let keyed = next.map_or_else(|| self.keyed(hash), |(_, keyed)| keyed);
+        let keyed = self.keyed(hash);
         if self.see(keyed) {
             let is_new = |(known, place): &&(u64, Place)| *known == keyed && whole(place.hash) == hash;
             let first = self.new.iter().find(is_new).map(|(_, place)| place.record);

@@ -108,7 +108,7 @@ async fn write_dead_issues(
                 "the chunk of this record could not be applied and its attempts are spent; retry drives it again",
             )],
             warnings: Vec::new(),
-            source,
+            source: Some(source),
         });
         if issues.len() == DEAD_ISSUES || bytes >= DEAD_BYTES {
             write_issues(connection, import, &issues).await?;
@@ -141,7 +141,7 @@ async fn write_unreadable_issues(
                 "the chunk of this record could not be read by the workers; import the record once more",
             )],
             warnings: Vec::new(),
-            source: "[]".to_owned(),
+            source: Some("[]".to_owned()),
         })
         .collect();
     write_issues(connection, import, &issues).await

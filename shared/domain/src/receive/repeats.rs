@@ -4,16 +4,17 @@
 //! each with the number of the first record. The others are counted and reported together, since a warning
 //! for each could be as many rows as the file has.
 
-use super::{KnownValues, Lookup, Memory};
 use crate::chunk::LaneHash;
 use crate::fault::{Mutant, mutant};
+use crate::intake::{KnownValues, Lookup, Memory};
+use crate::options::{Duplicates, HeaderNames, ImportOptions};
 
 /// How many records of a file are reported individually.
 pub const REPEATS_TOLD: u64 = 10_000;
 
-/// The users met so far.
+/// The users of a file met so far.
 #[derive(Debug)]
-pub(super) struct Repeats {
+pub struct Repeats {
     met: KnownValues,
     /// The warning about the lack of memory was already given.
     full: bool,
@@ -23,7 +24,7 @@ pub(super) struct Repeats {
 
 /// What there is to tell of a record because of the earlier ones of its file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub(super) enum Repeat {
     /// Nothing.
     Nothing,
     /// This warning.
@@ -33,13 +34,19 @@ pub enum Repeat {
 }
 
 impl Repeats {
-    pub(super) fn within(memory: Memory) -> Self {
-        Self { met: KnownValues::within(memory), full: false, repeated: 0 }
+    /// The users of a file with these options, as far as the memory has room: all uploads share one. None if
+    /// repeated users are not reported.
+    pub fn new(options: &ImportOptions, memory: Memory) -> Option<Self> {
+        let repeats = || Self { met: KnownValues::within(memory), full: false, repeated: 0 };
+        Self::are_told(options, memory).then(repeats)
     }
 
-    /// The user of the next record, a while before [`Repeats::of`] takes it.
-    pub(super) fn touch(&mut self, identifier: LaneHash) {
-        self.met.touch(identifier.get());
+    /// Whether repeated users are reported. Programs get the responses that they expect, and if users must be
+    /// unique in the file, the later record fails.
+    pub(super) fn are_told(options: &ImportOptions, memory: Memory) -> bool {
+        let handmade = options.header_names == HeaderNames::Common;
+        let in_order = options.duplicates == Duplicates::InOrder;
+        handmade && in_order && !memory.is_none() && !mutant(Mutant::RepeatsUntold)
     }
 
     /// Takes the next record by its user.
