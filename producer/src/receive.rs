@@ -263,11 +263,14 @@ async fn run(
     let sealed = join(seal).await;
     let parsed = join(parse).await;
     let decoded = join(decode).await;
-    let outcome = match (decoded, sealed.and(parsed), staged) {
+    let outcome = match (decoded, sealed.and_then(|differ| Ok((differ, parsed?))), staged) {
         (_, _, Err(error)) => Err(Failure::Store(error)),
         // Transport errors take precedence: a body that stops early is not an error of the file.
         (Err(failure), _, _) | (_, Err(failure), _) => Err(failure),
-        (Ok(()), Ok(parsed), Ok(Some(stage))) => Ok((parsed, stage)),
+        (Ok(()), Ok((differ, parsed)), Ok(Some(stage))) => {
+            let independent = parsed.independent && differ;
+            Ok((Received { independent, ..parsed }, stage))
+        }
         (_, _, Ok(None)) => Err(aborted_by_others()),
     };
     let (failure, counts) = match outcome {

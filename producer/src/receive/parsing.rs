@@ -120,7 +120,7 @@ impl Intake {
         let parsed = self.parser.finish(&mut self.sink);
         let end = self.checked(parsed)?;
         self.sink.check_end(end.records).map_err(Failure::Refuse)?;
-        let ReceivedRecords { invalid, codes, lanes, mends, reading, .. } =
+        let ReceivedRecords { invalid, codes, lanes, mends, names_one_unique, reading, .. } =
             self.sink.finish().map_err(failed)?;
         Ok(Received {
             total: end.records,
@@ -134,6 +134,7 @@ impl Intake {
             reading: ReadAs::new(&self.dialect, &end),
             mends,
             dates: self.dates,
+            independent: names_one_unique,
         })
     }
 

@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 
 use super::Failure;
 
-/// Passes on what is to be staged, until there is nothing more or nobody takes it.
+/// Passes on what is to be staged, until there is nothing more or nobody takes it. True if each record is known to mean another user.
 pub(super) fn seal(
     repeats: Option<Repeats>,
     mut cut: mpsc::Receiver<Cut>,
     sealed: &mpsc::Sender<Staged>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut sealing = Sealing::new(repeats).map_err(uncompressed)?;
     while let Some(cut) = cut.blocking_recv() {
         let taken = sealing.seal(cut, |staged| sealed.blocking_send(staged).is_ok()).map_err(uncompressed)?;
@@ -19,7 +19,7 @@ pub(super) fn seal(
             break;
         }
     }
-    Ok(())
+    Ok(sealing.users_differ())
 }
 
 fn uncompressed(error: std::io::Error) -> Failure {

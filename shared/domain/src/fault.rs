@@ -509,6 +509,10 @@ table! {
         UndoOverwrites = "undo_overwrites",
         /// A later chunk of a plan does not meet what earlier ones would leave.
         PlanForgetsEarlier = "plan_forgets_earlier",
+        /// An import with several records about one user passes for one whose records are independent.
+        RepeatsTakenForOthers = "repeats_taken_for_others",
+        /// The same with one whose records name other unique values.
+        OtherNamesUnseen = "other_names_unseen",
         /// A chunk of a planned undo leaves users without memberships that it does not change itself.
         PlanForgetsMemberships = "plan_forgets_memberships",
         /// Unique values that users give up in a plan are not found by later chunks of it.

@@ -153,7 +153,7 @@ pub struct NewerOptions {
 impl ImportOptions {
     /// The options as they were given: without ids that were looked up, and without what the program notes for itself.
     pub fn as_given(self) -> Self {
-        let undo = self.undo.map(|undo| Undo { once: false, drifted: 0, ..undo });
+        let undo = self.undo.map(|undo| Undo { once: false, inserts: true, drifted: 0, ..undo });
         Self { enrolment: None, undo, ..self }
     }
 

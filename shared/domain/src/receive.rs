@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, SealedChunk, SecretKey};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
+use crate::field::Field;
 use crate::formula;
 use crate::id::ImportId;
 use crate::intake::{Memory, Reading};
@@ -108,6 +109,8 @@ pub struct Received {
     pub mends: Option<ImportId>,
     /// The order of its days, where that was to be found out.
     pub dates: Option<Dates>,
+    /// Each record means another user and names no other unique value, so none meets what another one leaves.
+    pub independent: bool,
 }
 
 /// The records of one upload on their way into chunks. A parser gives it what it finds.
@@ -118,8 +121,8 @@ pub struct Receiving<T> {
     cutter: ChunkCutter,
     /// What there is to say of the last records.
     batch: RecordBatch,
-    /// The users of records are handed on too, to tell of those that are repeated.
-    tells_repeats: bool,
+    /// The users of records are handed on too, to find those that are repeated.
+    counts_users: bool,
     /// Who takes what is cut, and whether it was gone when it was to take something.
     taker: T,
     taker_gone: bool,
@@ -151,6 +154,8 @@ pub struct ReceivedRecords<T> {
     pub lanes: u32,
     /// The import of which the first record that says so failed before.
     pub mends: Option<ImportId>,
+    /// No name means a unique value other than the identifier.
+    pub names_one_unique: bool,
     /// What its names meant.
     pub reading: Reading,
     /// Whoever took what was cut.
@@ -174,7 +179,7 @@ impl<T: CutTaker> Receiving<T> {
         let cutter = ChunkCutter::new(bounds.chunk);
         Self {
             unique: rules.options.duplicates == Duplicates::Refuse,
-            tells_repeats: Repeats::are_told(&rules.options, bounds.repeats),
+            counts_users: Repeats::are_counted(&rules.options, bounds.repeats),
             reading: Reading::new(rules),
             cutter: match key {
                 Some(key) => cutter.sealing(key),
@@ -241,7 +246,8 @@ impl<T: CutTaker> Receiving<T> {
             return Err(Unstaged::TakerGone);
         }
         let Self { invalid, codes, mends, reading, taker, .. } = self;
-        Ok(ReceivedRecords { invalid, codes, lanes, mends, reading, taker })
+        let names_one_unique = names_one_unique(&reading);
+        Ok(ReceivedRecords { invalid, codes, lanes, mends, names_one_unique, reading, taker })
     }
 
     /// Hands on what was cut, a batch of records once it is larger than so many bytes, and keys once there are more than so many.
@@ -278,6 +284,15 @@ fn unescaped_cell<'r>(field: &RawField<'r>) -> Option<Cow<'r, str>> {
 fn with_text<'r>(field: &RawField<'r>, text: &'r Option<Cow<'r, str>>) -> RawField<'r> {
     let value = text.as_deref().map_or(field.value, RawValue::Text);
     RawField { name: field.name, value }
+}
+
+/// Whether no name means a unique value other than the identifier.
+fn names_one_unique(reading: &Reading) -> bool {
+    let identifier = reading.rules.options.identifier.as_str();
+    let unique = [Field::Email, Field::PhoneNumber, Field::PreferredUsername, Field::NewEmail];
+    let others = unique.iter().filter(|field| field.as_str() != identifier);
+    others.filter_map(|field| reading.binding.name_of(*field)).next().is_none()
+        || mutant(Mutant::OtherNamesUnseen)
 }
 
 /// The unique values of a record, even if it has other errors.
@@ -346,7 +361,7 @@ impl<T: CutTaker> Receiving<T> {
             reading,
             cutter,
             batch,
-            tells_repeats,
+            counts_users,
             keys: all_keys,
             invalid,
             codes,
@@ -371,7 +386,7 @@ impl<T: CutTaker> Receiving<T> {
             if let Some(brake) = brake {
                 brake.record(&errors, record.position)?;
             }
-            if let Some(user) = taken.identifier.filter(|_| *tells_repeats) {
+            if let Some(user) = taken.identifier.filter(|_| *counts_users) {
                 batch.user(number, user);
             }
             if !valid || !taken.warnings.is_empty() {

@@ -218,6 +218,7 @@ impl<'a> Record<'a> {
     }
 
     /// The normalised value of one of the three identity fields.
+    #[inline]
     pub fn identity(&self, field: IdentifierField) -> Patch<&str> {
         match field {
             IdentifierField::Email => self.email.as_ref().map(EmailAddress::as_str),

@@ -35,10 +35,21 @@ pub struct Undo {
     /// It is known that the import changed no user more than once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
+    /// The import may have inserted users: the undo deletes them if nobody touched them since.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub inserts: bool,
     /// How many times a retry opened a chunk of it again for nothing but records that had failed as `changed_since_plan`: of those, and of
     /// what waited for them, nothing is left after it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drifted: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -120,6 +131,7 @@ impl Undo {
             outcome: None,
             code: None,
             once: false,
+            inserts: true,
             drifted: 0,
         }
     }

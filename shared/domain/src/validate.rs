@@ -424,16 +424,22 @@ impl<'a> Pass<'a, '_> {
                     None => return Ok(()),
                 }
             }
-            (_, value) => json::metadata(value)?,
+            (_, value) => {
+                json::check_metadata(value)?;
+                value.into()
+            }
         };
         self.add_metadata([MetadataEntry { key: Cow::Borrowed(key), value }]);
         Ok(())
     }
 
     fn add_metadata(&mut self, entries: impl IntoIterator<Item = MetadataEntry<'a>>) {
-        match &mut self.record.metadata {
-            Patch::Value(there) => there.extend(entries),
-            patch => *patch = Patch::Value(entries.into_iter().collect()),
+        if !matches!(self.record.metadata, Patch::Value(_)) {
+            // Most records have fewer.
+            self.record.metadata = Patch::Value(Vec::with_capacity(8));
+        }
+        if let Patch::Value(there) = &mut self.record.metadata {
+            there.extend(entries);
         }
     }
 

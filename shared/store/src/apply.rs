@@ -132,6 +132,8 @@ pub struct LockedChunk {
     pub plan: Option<PlanUse>,
     /// Of a chunk that is to be planned: the names of the upload.
     pub columns: Option<Vec<String>>,
+    /// Of a chunk that is to be planned: no record of its import meets what another one leaves.
+    pub independent: bool,
 }
 
 /// Locks a chunk, and shares the tenant's lock with other writers of its users. `None` if there is no such chunk.
@@ -157,7 +159,8 @@ pub async fn lock(
     else {
         return Ok(None);
     };
-    let (plan, columns) = lock_tenant_of(connection, row.tenant_id, row.import_id, exclusive).await?;
+    let (plan, columns, independent) =
+        lock_tenant_of(connection, row.tenant_id, row.import_id, exclusive).await?;
     let records = number(row.records, ("chunks", "records"), chunk)?;
     // Records that have an outcome are left out of a second application: a guard of its own, which this mutant takes away too.
     let sheet = row.outcomes.as_deref().filter(|_| !fault::mutant(Mutant::NoLedger));
@@ -176,6 +179,7 @@ pub async fn lock(
         exclusive,
         plan,
         columns,
+        independent,
     }))
 }
 
@@ -186,11 +190,12 @@ async fn lock_tenant_of(
     tenant: i32,
     import: Uuid,
     exclusive: bool,
-) -> Result<(Option<PlanUse>, Option<Vec<String>>), StoreError> {
+) -> Result<(Option<PlanUse>, Option<Vec<String>>, bool), StoreError> {
     let row = sqlx::query!(
         r#"select case when $3 then pg_advisory_xact_lock($1, $2)::text else pg_advisory_xact_lock_shared($1, $2)::text end as "lock?",
                   (select plan from imports where id = $4) as "plan?",
-                  (select columns from imports where id = $4 and plan = 'make') as "columns?""#,
+                  (select columns from imports where id = $4 and plan = 'make') as "columns?",
+                  coalesce((select independent from imports where id = $4 and plan = 'make'), false) as "independent!""#,
         TENANT_LOCK,
         tenant,
         exclusive,
@@ -199,7 +204,7 @@ async fn lock_tenant_of(
     .fetch_one(connection)
     .await?;
     let plan = row.plan.map(|text| text.parse().map_err(|_| StoreError::corrupt("imports", "plan", import)));
-    Ok((plan.transpose()?, row.columns.and_then(|names| serde_json::from_value(names).ok())))
+    Ok((plan.transpose()?, row.columns.and_then(|names| serde_json::from_value(names).ok()), row.independent))
 }
 
 /// Takes the tenant's lock, shared with other writers of its users or exclusively, until the transaction ends.

@@ -2,8 +2,8 @@
 //!
 //! Why a later chunk sees the effects of earlier ones: [`known`] finds the chunks that involve one of its values, and [`put`] checks
 //! again, under a lock of the import's plan, for chunks that were planned since. So the chunks of a plan are planned as if one after
-//! the other, in the order of `plans.id`; and each notes which chunks of other lanes it follows ([`of_chunk`]), so that they are
-//! applied in that order where it matters.
+//! the other; where two of them have to do with one value, in the order of `plans.id`. Each notes which chunks of other lanes it follows
+//! ([`of_chunk`]), so that they are applied in that order where it matters.
 
 mod erase;
 mod forget;
@@ -13,6 +13,7 @@ mod undo;
 
 use std::collections::{BTreeMap, HashMap};
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -50,9 +51,9 @@ pub struct Met {
     /// The users.
     pub known: Known,
     /// The chunks of other lanes that they come from, the last one of each lane.
-    follows: BTreeMap<i32, (i64, i64)>,
-    /// The last chunk that was planned when this was read.
-    seen: i64,
+    follows: Follows,
+    /// The snapshot that this was read with: it tells which chunks were planned since.
+    seen: String,
     /// The lane of the chunk that is planned.
     lane: i32,
 }
@@ -68,6 +69,10 @@ pub struct Planning<'a> {
     pub tenant: TenantId,
     /// The keys of what its records name, sorted.
     pub asked: &'a [i64],
+    /// No record of the import meets what another one leaves: nothing is looked up of other chunks, and no key is kept.
+    pub independent: bool,
+    /// [`put`] said [`Put::Again`] in this transaction.
+    pub again: bool,
 }
 
 /// The users that records meet: those that are there, and over them how earlier chunks of the plan would leave theirs. One chunk of
@@ -80,11 +85,21 @@ pub async fn known(
 ) -> Result<Met, StoreError> {
     let users = existing(connection, planning.tenant, records, enrolment).await?;
     let mut met = Met { known: Known::there(users), ..Met::default() };
+    if planning.independent {
+        lazily(connection).await?;
+        return Ok(met);
+    }
     let lay = |met: &mut Met, chunk: PlannedChunk| {
         met.known.lay_over(chunk.users, |user| user.has_one_of(planning.import, planning.asked));
     };
     earlier(connection, planning, &mut met, lay).await?;
     Ok(met)
+}
+
+/// Nobody waits until the plan of a chunk is on disk, as [`EARLIER`] says.
+async fn lazily(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("set local synchronous_commit = off").execute(connection).await?;
+    Ok(())
 }
 
 /// Reads the chunks of the plan that have to do with one of the values, in their order, and notes which of them this one follows.
@@ -100,7 +115,9 @@ async fn earlier(
         .bind(planning.chunk.get())
         .fetch_all(&mut *connection)
         .await?;
-    (met.seen, met.lane) = found.first().map_or((0, 0), |row| (row.seen, row.own));
+    if let Some(row) = found.first() {
+        (met.seen, met.lane) = (row.seen.clone(), row.own);
+    }
     if fault::mutant(Mutant::PlanForgetsEarlier) {
         return Ok(());
     }
@@ -125,7 +142,7 @@ async fn earlier(
 /// A chunk that has to do with one of the values, as [`EARLIER`] tells it.
 #[derive(sqlx::FromRow)]
 struct Found {
-    seen: i64,
+    seen: String,
     /// The lane of the chunk that is planned.
     own: i32,
     plan: Option<i64>,
@@ -156,11 +173,9 @@ const EARLIER: &str = "
         union all
         (select distinct on (lane) plan, chunk, lane, writes from found where not writes order by lane, plan desc)
     )
-    select latest.seen, latest.own, met.plan, met.chunk, met.lane, met.writes, met.lane <> latest.own as other
-      from (select coalesce(max(id), 0) as seen, coalesce((select lane from chunks where id = $3), 0) as own,
-                   set_config('synchronous_commit', 'off', true) as lazily
-              from plans
-             where import_id = $1 and keys <> '') as latest
+    select own.seen, own.lane as own, met.plan, met.chunk, met.lane, met.writes, met.lane <> own.lane as other
+      from (select pg_current_snapshot()::text as seen, coalesce((select lane from chunks where id = $3), 0) as lane,
+                   set_config('synchronous_commit', 'off', true) as lazily) as own
       left join met on true
      order by met.plan";
 
@@ -190,57 +205,113 @@ pub enum Put {
     Again,
 }
 
-/// Keeps what a chunk would do. Whoever gets [`Put::Again`] has the lock of the plan, so the next try finds nothing new.
+/// Keeps what a chunk would do. Whoever gets [`Put::Again`] has the lock of the plan, so no chunk is planned before the next try.
+///
+/// Others wait for the lock, so everything is written before it is taken. Nobody sees that before it is committed.
 pub async fn put(
     connection: &mut PgConnection,
     planning: &Planning<'_>,
     met: &Met,
     new: &NewPlan<'_>,
 ) -> Result<Put, StoreError> {
-    // Before the lock: others wait for it.
     let row = NewRow::of(new)?;
     if new.keys.all.is_empty() {
         // Nothing of it matters to another chunk, nor another chunk to it (`keys::kept`): it has no place in their order.
-        let follows: Vec<i64> = met.follows.values().map(|(_, chunk)| *chunk).collect();
-        insert(connection, planning, new, row, &follows).await?;
+        insert(connection, planning, new, row, &chunks_of(&met.follows)).await?;
         fault::point(Point::Finished)?;
         return Ok(Put::Kept);
     }
-    lock(connection, planning.import).await?;
-    let since = sqlx::query!(
-        "select p.id, p.keys, p.chunk_id, c.lane
-           from plans p
-           join chunks c on c.id = p.chunk_id
-          where p.import_id = $1 and p.id > $2
-          order by p.id",
-        planning.import.get(),
-        met.seen,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let mut written = connection.begin().await?;
     let mut follows = met.follows.clone();
+    follows.remove(&met.lane);
+    let foreseen = chunks_of(&follows);
+    let id = insert(&mut written, planning, new, row, &foreseen).await?;
+    copy_keys(&mut written, planning.import, id, &new.keys.all).await?;
+    if !planning.again {
+        lock(&mut written, planning.import).await?;
+    }
+    if !follow_later(&mut written, planning, met, new, &mut follows).await? {
+        written.rollback().await?;
+        return Ok(Put::Again);
+    }
+    follows.remove(&met.lane);
+    let follows = chunks_of(&follows);
+    if follows != foreseen {
+        sqlx::query!("update plans set follows = $2 where id = $1", id, &follows)
+            .execute(&mut *written)
+            .await?;
+    }
+    written.commit().await?;
+    fault::point(Point::Finished)?;
+    Ok(Put::Kept)
+}
+
+/// By lane, the last plan and its chunk.
+type Follows = BTreeMap<i32, (i64, i64)>;
+
+fn chunks_of(follows: &Follows) -> Vec<i64> {
+    follows.values().map(|(_, chunk)| *chunk).collect()
+}
+
+/// Adds the chunks that this one follows because of the values that its users give up. False if one was planned meanwhile whose users this
+/// one did not meet.
+async fn follow_later(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    met: &Met,
+    new: &NewPlan<'_>,
+    follows: &mut Follows,
+) -> Result<bool, StoreError> {
     let mut note = |lane: i32, plan: i64, chunk: i64| {
         let last = follows.entry(lane).or_default();
         *last = (*last).max((plan, chunk));
     };
-    for plan in since {
+    for plan in since(connection, planning, met).await? {
         let keys = read_keys(&plan.keys);
         if touches(&keys, planning.asked) && !fault::mutant(Mutant::PlanUnchecked) {
-            return Ok(Put::Again);
+            return Ok(false);
         }
         if touches(&keys, &new.keys.given_up) {
             note(plan.lane, plan.id, plan.chunk_id);
         }
     }
-    for plan in looked_at(connection, planning.import, &new.keys.given_up).await? {
+    for plan in looked_at(connection, planning, &new.keys.given_up).await? {
         note(plan.0, plan.1, plan.2);
     }
-    follows.remove(&met.lane);
-    let follows: Vec<i64> = follows.into_values().map(|(_, chunk)| chunk).collect();
-    let id = insert(connection, planning, new, row, &follows).await?;
-    copy_keys(connection, planning.import, id, &new.keys.all).await?;
-    fault::point(Point::Finished)?;
-    Ok(Put::Kept)
+    Ok(true)
+}
+
+/// A chunk that was planned since others were read.
+struct Later {
+    id: i64,
+    keys: Vec<u8>,
+    chunk_id: i64,
+    lane: i32,
+}
+
+/// The chunks that were planned since the earlier ones were read. None on the second try, which has had the lock since before that: where a
+/// database was restored from a dump, its transactions are numbered anew, and all plans look as if they were made since.
+async fn since(
+    connection: &mut PgConnection,
+    planning: &Planning<'_>,
+    met: &Met,
+) -> Result<Vec<Later>, StoreError> {
+    if planning.again {
+        return Ok(Vec::new());
+    }
+    let later = sqlx::query_as!(
+        Later,
+        "select p.id, p.keys, p.chunk_id, c.lane
+           from plans p
+           join chunks c on c.id = p.chunk_id
+          where p.import_id = $1 and p.kept_by >= pg_snapshot_xmin($2::text::pg_snapshot)
+            and not pg_visible_in_snapshot(p.kept_by, $2::text::pg_snapshot) and p.chunk_id <> $3
+          order by p.id",
+        planning.import.get(),
+        met.seen,
+        planning.chunk.get(),
+    );
+    Ok(later.fetch_all(connection).await?)
 }
 
 /// Chunks of a plan are kept one at a time.
@@ -252,10 +323,10 @@ async fn lock(connection: &mut PgConnection, import: ImportId) -> Result<(), Sto
     Ok(())
 }
 
-/// Lane, plan and chunk of those that have to do with values that users give up.
+/// Lane, plan and chunk of the others that have to do with values that users give up.
 async fn looked_at(
     connection: &mut PgConnection,
-    import: ImportId,
+    planning: &Planning<'_>,
     given_up: &[i64],
 ) -> Result<Vec<(i32, i64, i64)>, StoreError> {
     if given_up.is_empty() {
@@ -265,9 +336,10 @@ async fn looked_at(
         "select p.id, p.chunk_id, c.lane
            from plans p
            join chunks c on c.id = p.chunk_id
-          where p.id in (select plan_id from planned_keys where import_id = $1 and key = any($2))",
-        import.get(),
+          where p.id in (select plan_id from planned_keys where import_id = $1 and key = any($2)) and p.chunk_id <> $3",
+        planning.import.get(),
         given_up,
+        planning.chunk.get(),
     )
     .fetch_all(connection)
     .await?;

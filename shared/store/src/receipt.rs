@@ -200,7 +200,7 @@ async fn move_on(
                                               and parent.id <> imports.id and parent.undoes is null)),
                   received_at = now(),
                   started_at = case when $2 = 'running' then now() end,
-                  plan = case when $2 = 'planning' then 'make' end
+                  plan = case when $2 = 'planning' then 'make' end, independent = $12
             where id = $1 and state = any($11)",
         import.get(),
         step.to(),
@@ -213,6 +213,7 @@ async fn move_on(
         reading,
         received.mends.map(ImportId::get),
         &step.from(),
+        received.independent,
     )
     .execute(&mut *connection)
     .await?;

@@ -235,25 +235,32 @@ pub(super) async fn find(
 /// The users of the changes, and who has a value that one of them had; with what the undos of the import left of each.
 ///
 /// The undos of the import are an array, so that the steps of a user are found by both columns of their key. With a join the database looked
-/// for them by the user alone, and read the whole index for each user.
+/// for them by the user alone, and read the whole index for each user. Where no undo of the import has noted a step, nothing is looked up.
 ///
 /// Not a checked macro: a test asks how the database goes about the same text.
 const FOUND: &str = r#"
+     with undos as materialized (
+           select array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1) as ids
+     ), steps as materialized (
+           select exists (select from undo_steps where import_id = any(array(select unnest(ids) from undos))) as noted
+     )
    select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
           u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
           case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
                                     from memberships as m where m.user_id = u.id) end as memberships,
-          (select min(s.stands_for)
-             from undo_steps as s
-            where s.user_id = u.id and s.version = u.version
-              and s.import_id = any(array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1))
-          ) as stands_for,
-          (select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id) as kept,
-          array(select s.given_back::text
+          case when (select noted from steps) then (
+                select min(s.stands_for)
                   from undo_steps as s
-                 where s.user_id = u.id and s.given_back is not null
-                   and s.import_id = any(array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1))
-          ) as given_back
+                 where s.user_id = u.id and s.version = u.version and s.import_id = any((select ids from undos)::uuid[])
+          ) end as stands_for,
+          case when (select noted from steps) then (
+                select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id
+          ) end as kept,
+          case when (select noted from steps) then array(
+                select s.given_back::text
+                  from undo_steps as s
+                 where s.user_id = u.id and s.given_back is not null and s.import_id = any((select ids from undos)::uuid[])
+          ) end as given_back
      from (select user_.*
              from unnest($2::uuid[]) as k (value)
             cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
@@ -434,12 +441,12 @@ async fn write(
 
 /// Whether a step is noted: of all users where a part alone is taken back, since an undo of another part may come, and where the import changed
 /// some user more than once, since an earlier change may fail and another undo take it back; else where fields were left as they are, or the
-/// import may have inserted the user: a user's id tells when it was made.
+/// import may have inserted the user, which this undo then deletes: a user's id tells when it was made.
 pub fn is_remembered(step: &Step, undo: &Undo) -> bool {
     let since = undo.since - TimeDelta::from_std(CLOCKS).unwrap_or_default();
     let since = u64::try_from(since.timestamp()).unwrap_or(0);
     let is_young = |id: &Uuid| id.get_timestamp().is_none_or(|made| made.to_unix().0 >= since);
-    !undo.is_whole() || !undo.once || !step.kept.is_empty() || is_young(&step.user)
+    !undo.is_whole() || !undo.once || !step.kept.is_empty() || undo.inserts && is_young(&step.user)
 }
 
 /// Notes which fields were left as they are, and which were given back; and of which earlier version users are again.

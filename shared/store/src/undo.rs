@@ -351,6 +351,7 @@ pub async fn open(store: &Store, new: &NewUndo) -> Result<OpenedUndo, StoreError
     }
     let lanes = staging.finish(&mut transaction).await?;
     staging.undo.once = staging.seen.all_differ();
+    staging.undo.inserts = staging.inserts;
     let (records, gone) = (staging.records, source.gone + staging.unknown);
     if records == 0 {
         return Ok(OpenedUndo::Refused(Refusal::NotApplied));

@@ -7,7 +7,7 @@ use muster_domain::field::Field;
 use muster_domain::id::ChunkId;
 use muster_domain::outcome::{Counts, Outcome, Verdict};
 use muster_domain::plan::{Effect, Plan, plan_in_detail};
-use muster_domain::planned::{self, Drift, Maker, PlanUse, PlannedChunk, PlannedRecord};
+use muster_domain::planned::{self, Drift, KeptKeys, Maker, PlanUse, PlannedChunk, PlannedRecord};
 use muster_domain::record::{FieldNames, Record};
 use muster_domain::validate::Binding;
 use muster_runtime::clock;
@@ -29,8 +29,9 @@ impl Work<'_> {
     ) -> Result<Counts, StoreError> {
         let (import, tenant) = (self.locked.import, self.locked.tenant);
         let records: Vec<&Record<'_>> = self.records.valid.iter().map(|(_, record)| record).collect();
-        let asked = planned::asked(import, &records);
-        let planning = Planning { chunk, import, tenant, asked: &asked };
+        let independent = self.locked.independent;
+        let asked = if independent { Vec::new() } else { planned::asked(import, &records) };
+        let mut planning = Planning { chunk, import, tenant, asked: &asked, independent, again: false };
         let (identifier, renames) = (self.rules.options.identifier, self.may_rename());
         loop {
             let enrolment = self.rules.options.enrolment;
@@ -40,7 +41,10 @@ impl Work<'_> {
             let mut new_id = || ids.next_id();
             let plan = plan_in_detail(&records, &met.known.users, self.rules, clock::now(), &mut new_id);
             fault::point(Point::Planned)?;
-            let keys = planned::kept(import, &records, &met.known.users, &plan, identifier, renames);
+            let keys = match independent {
+                true => KeptKeys::default(),
+                false => planned::kept(import, &records, &met.known.users, &plan, identifier, renames),
+            };
             let mut makers = met.known.makers.clone();
             makers.extend(self.makers(chunk, &plan));
             let mut left = met.known.left(&plan);
@@ -58,6 +62,7 @@ impl Work<'_> {
             if pool.within_longer(store::put(transaction, &planning, &met, &written)).await? == Put::Kept {
                 return Ok(counts);
             }
+            planning.again = true;
         }
     }
 

@@ -27,6 +27,7 @@ impl Work<'_> {
     ) -> Result<Counts, StoreError> {
         let (import, tenant) = (self.locked.import, self.locked.tenant);
         let changes: Vec<Change> = self.to_take_back.iter().map(|(_, change)| change.clone()).collect();
+        let mut again = false;
         loop {
             let found = store::met_by_undo(transaction, (chunk, import, tenant), &changes, undo);
             let undoing = pool.within_longer(found).await?;
@@ -44,12 +45,14 @@ impl Work<'_> {
             let mut counts = Counts::default();
             records.iter().for_each(|record| counts.add(record.outcome));
             let planned = PlannedChunk { records, users: Vec::new(), left };
-            let planning = Planning { chunk, import, tenant, asked: &undoing.asked };
+            let planning =
+                Planning { chunk, import, tenant, asked: &undoing.asked, independent: false, again };
             let written = NewPlan { chunk: &planned, counts, keys: &keys, met };
             let put = store::put(transaction, &planning, &undoing.met, &written);
             if pool.within_longer(put).await? == Put::Kept {
                 return Ok(counts);
             }
+            again = true;
         }
     }
 

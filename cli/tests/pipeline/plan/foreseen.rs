@@ -4,7 +4,8 @@ use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::ChunkId;
 use muster_domain::import::ImportState;
-use muster_domain::options::{IdentifierField, ImportOptions};
+use muster_domain::intake::Memory;
+use muster_domain::options::{IdentifierField, ImportOptions, Start};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
 use muster_domain::planned::{FieldSum, OnDrift};
@@ -21,6 +22,7 @@ use crate::undo::{taken_back, users};
 on_both_queues!(
     a_plan_writes_nothing_and_says_what_applying_does,
     later_chunks_meet_what_earlier_ones_would_leave,
+    independent_records_are_planned_without_keys,
     a_plan_is_made_whatever_dies,
 );
 
@@ -28,6 +30,7 @@ on_both_queues!(
 pub(super) async fn small(backend: Backend) -> Pipeline {
     let mut pipeline = Pipeline::new(backend).await;
     pipeline.limits.chunk = ChunkLimits { records: 2, bytes: 64 * 1024, lanes: 2 };
+    pipeline.limits.repeats = Memory::of(1 << 20);
     pipeline
 }
 
@@ -98,6 +101,29 @@ async fn a_plan_writes_nothing_and_says_what_applying_does(backend: Backend) {
 }
 
 /// Duplicates, renames, and values that users give up and others take, each in a chunk of its own.
+/// Where each record is about a user of its own and names nothing else that is unique, no key is kept. What each comes to is known all the same.
+async fn independent_records_are_planned_without_keys(backend: Backend) {
+    let mut pipeline = small(backend).await;
+    let options = ImportOptions { start: Start::Plan, ..ImportOptions::default() };
+    pipeline.import(BEFORE, &ImportOptions::default()).await;
+    let head = "email,given_name,custom__office\n";
+    let own: String = (0..40).map(|user| format!("u{user}@example.com,Una,Oslo\n")).collect();
+    for (csv, independent) in [
+        (format!("{head}{own}a@example.com,Ada,Oslo\n"), true),
+        (format!("{head}{own}U39@example.com,Ada,Oslo\n"), false),
+        (format!("email,new_email,custom__office\n{}", own.replace("Una", "")), false),
+        (format!("email,phone_number\nx@example.com,\n{}", own.replace("Una,Oslo", "")), false),
+    ] {
+        let import = plan(&mut pipeline, &csv, &options).await;
+        assert_eq!(keys(&pipeline).await == 0, independent, "{csv}");
+        let foreseen = verdicts(&records(&pipeline, import).await);
+        applied(&mut pipeline, import, OnDrift::Refuse).await;
+        assert_eq!(pipeline.outcomes(import).await, foreseen);
+        no_keys_are_kept(&pipeline).await;
+    }
+    pipeline.finish().await;
+}
+
 async fn later_chunks_meet_what_earlier_ones_would_leave(backend: Backend) {
     let mut pipeline = small(backend).await;
     pipeline.limits.chunk.records = 1;
@@ -219,7 +245,7 @@ async fn chunks_that_write_nothing_are_not_read_by_later_ones() {
     .unwrap();
     let mut connection = pipeline.store.connection().await.unwrap();
     let (chunk, tenant) = (ChunkId::new(chunks[1]), pipeline.tenant);
-    let planning = plans::Planning { chunk, import, tenant, asked: &[7] };
+    let planning = plans::Planning { chunk, import, tenant, asked: &[7], independent: false, again: false };
     let met = plans::known(&mut connection, &planning, &[], None).await.unwrap();
     assert!(met.known.users.is_empty());
     // One that would write is read.
@@ -388,6 +414,8 @@ async fn a_plan_can_be_dropped_resumed_and_made_anew() {
     let (store, tenant) = (pipeline.store.clone(), pipeline.tenant);
     let options = ImportOptions::default();
     pipeline.import(BEFORE, &options).await;
+    // What is compared by keys is to be forgotten, too.
+    pipeline.limits.repeats = Memory::default();
     let import = plan(&mut pipeline, LATER, &options).await;
     assert_eq!(
         lifecycle::pause(&store, tenant, import).await.unwrap(),

@@ -9,6 +9,7 @@ use muster_domain::chunk::ChunkLimits;
 use muster_domain::error::ErrorCode;
 use muster_domain::id::ImportId;
 use muster_domain::import::ImportState;
+use muster_domain::intake::Memory;
 use muster_domain::options::Enrolment;
 use muster_domain::outcome::Outcome;
 use muster_domain::planned::{OnDrift, PlannedRecord};
@@ -151,6 +152,8 @@ async fn received(
     options.enrolment = options.enrolment.map(|place| places.resolve(place));
     if planned {
         options = first(&options);
+        // In half of the cases it is known where records are independent.
+        pipeline.limits.repeats = if random.percent(50) { Memory::of(1 << 20) } else { Memory::default() };
     }
     pipeline.limits.chunk = ChunkLimits {
         records: u32::try_from(random.between(1, 9)).unwrap(),

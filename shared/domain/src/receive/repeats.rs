@@ -7,7 +7,7 @@
 use crate::chunk::LaneHash;
 use crate::fault::{Mutant, mutant};
 use crate::intake::{KnownValues, Lookup, Memory};
-use crate::options::{Duplicates, HeaderNames, ImportOptions};
+use crate::options::{Duplicates, HeaderNames, ImportOptions, Start};
 
 /// How many records of a file are reported individually.
 pub const REPEATS_TOLD: u64 = 10_000;
@@ -20,6 +20,8 @@ pub struct Repeats {
     full: bool,
     /// Records that meant an earlier one's user.
     repeated: u64,
+    /// Repeated users are reported.
+    told: bool,
 }
 
 /// What there is to tell of a record because of the earlier ones of its file.
@@ -35,18 +37,29 @@ pub(super) enum Repeat {
 
 impl Repeats {
     /// The users of a file with these options, as far as the memory has room: all uploads share one. None if
-    /// repeated users are not reported.
+    /// nobody needs to know of repeated users.
     pub fn new(options: &ImportOptions, memory: Memory) -> Option<Self> {
-        let repeats = || Self { met: KnownValues::within(memory), full: false, repeated: 0 };
-        Self::are_told(options, memory).then(repeats)
+        let told = Self::are_told(options);
+        let repeats = || Self { met: KnownValues::within(memory), full: false, repeated: 0, told };
+        Self::are_counted(options, memory).then(repeats)
+    }
+
+    /// Whether users are looked up: to report repeated ones, or because a plan is less work if there are none.
+    pub(super) fn are_counted(options: &ImportOptions, memory: Memory) -> bool {
+        (Self::are_told(options) || options.start == Start::Plan) && !memory.is_none()
     }
 
     /// Whether repeated users are reported. Programs get the responses that they expect, and if users must be
     /// unique in the file, the later record fails.
-    pub(super) fn are_told(options: &ImportOptions, memory: Memory) -> bool {
+    fn are_told(options: &ImportOptions) -> bool {
         let handmade = options.header_names == HeaderNames::Common;
         let in_order = options.duplicates == Duplicates::InOrder;
-        handmade && in_order && !memory.is_none() && !mutant(Mutant::RepeatsUntold)
+        handmade && in_order && !mutant(Mutant::RepeatsUntold)
+    }
+
+    /// Whether it is known that each record meant another user.
+    pub(super) fn none(&self) -> bool {
+        self.repeated == 0 && !self.full || mutant(Mutant::RepeatsTakenForOthers)
     }
 
     /// Takes the next record by its user.
@@ -54,16 +67,19 @@ impl Repeats {
         match self.met.meet(identifier.get(), record) {
             Lookup::First => Repeat::Nothing,
             Lookup::Again(first) => self.again(first),
-            Lookup::NoRoom if self.full || mutant(Mutant::FullTableUntold) => Repeat::Nothing,
             Lookup::NoRoom => {
-                self.full = true;
-                Repeat::Told(self.no_room())
+                let known = std::mem::replace(&mut self.full, true);
+                let untold = known || !self.told || mutant(Mutant::FullTableUntold);
+                if untold { Repeat::Nothing } else { Repeat::Told(self.no_room()) }
             }
         }
     }
 
     fn again(&mut self, first: u64) -> Repeat {
         self.repeated += 1;
+        if !self.told {
+            return Repeat::Nothing;
+        }
         if self.repeated > REPEATS_TOLD && !mutant(Mutant::RepeatsAllTold) {
             return if self.repeated == REPEATS_TOLD + 1 { Repeat::FirstUntold } else { Repeat::Nothing };
         }
@@ -88,7 +104,7 @@ impl Repeats {
     /// What the first of the others is warned of, once all of them are counted.
     pub(super) fn untold(&self) -> Option<String> {
         let untold = self.repeated.saturating_sub(REPEATS_TOLD);
-        (untold > 0 && !mutant(Mutant::RepeatsAllTold)).then(|| {
+        (untold > 0 && self.told && !mutant(Mutant::RepeatsAllTold)).then(|| {
             format!(
                 "More records mean the user of an earlier one of the file than the {REPEATS_TOLD} that are told one by one: from this \
                  record on, {untold} of them. They are applied in the order of the file."

@@ -82,6 +82,11 @@ impl Sealing {
         })
     }
 
+    /// Whether it is known that each record meant another user.
+    pub fn users_differ(&self) -> bool {
+        self.repeats.as_ref().is_some_and(Repeats::none)
+    }
+
     /// Adds the issues of a batch, and what there is to tell of its users.
     fn tell(&mut self, batch: RecordBatch) {
         let mut issues = batch.issues.into_iter();

@@ -13,7 +13,7 @@ use crate::digits::loses_digits;
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::parse::{depth, string_fault};
-use crate::record::{MetadataValue, RawValue};
+use crate::record::RawValue;
 
 /// Levels of nesting that serde_json reads.
 const DEEPEST: usize = 127;
@@ -107,16 +107,13 @@ pub(super) fn long_source<'a>(
     }
 }
 
-/// A metadata value: any JSON the database can hold, or a text without NUL.
-pub(super) fn metadata(value: RawValue<'_>) -> Result<MetadataValue<'_>, RecordError> {
+/// Whether this may be a metadata value: any JSON the database can hold, or a text without NUL.
+pub(super) fn check_metadata(value: RawValue<'_>) -> Result<(), RecordError> {
     match value {
-        RawValue::Text(text) => plain_text(text)?,
-        RawValue::Json(json) => {
-            checked(json)?;
-        }
-        RawValue::Null => {}
+        RawValue::Text(text) => plain_text(text),
+        RawValue::Json(json) => checked(json).map(drop),
+        RawValue::Null => Ok(()),
     }
-    Ok(value.into())
 }
 
 pub(super) fn plain_text(text: &str) -> Result<(), RecordError> {

@@ -34,6 +34,7 @@ pub(super) fn longer_than(chars: usize) -> RecordError {
 }
 
 /// A field that takes a text: anything but a text is a type error.
+#[inline(always)]
 pub(super) fn text<'a, T>(
     value: RawValue<'a>,
     parse: impl FnOnce(&'a str) -> Result<T, RecordError>,
@@ -70,11 +71,13 @@ pub(super) fn unescape(json: &str) -> Option<Cow<'_, str>> {
 }
 
 /// A person's name, or another one-line text about a person: not empty, nothing that cannot be seen.
+#[inline(always)]
 pub(super) fn name(text: &str) -> Result<&str, RecordError> {
     up_to(MAX_NAME_CHARS, text)
 }
 
 /// The same of another length.
+#[inline(always)]
 fn up_to(chars: usize, text: &str) -> Result<&str, RecordError> {
     let text = line(text)?;
     if text.len() > chars && text.chars().count() > chars {
@@ -84,6 +87,7 @@ fn up_to(chars: usize, text: &str) -> Result<&str, RecordError> {
 }
 
 /// A text of one line whose form and length are judged elsewhere: not empty, nothing that cannot be seen.
+#[inline(always)]
 pub(super) fn line(text: &str) -> Result<&str, RecordError> {
     let text = text.trim();
     if text.is_empty() {

@@ -46,7 +46,7 @@ pub async fn met_by_undo(
     let found = take_back::find(connection, tenant, import, undo.of, changes, all).await?;
     let mut found: BTreeMap<Uuid, Found> = found.into_iter().map(|user| (user.id, user)).collect();
     let asked = asked_by_undo(import, changes, found.keys().copied());
-    let planning = Planning { chunk, import, tenant, asked: &asked };
+    let planning = Planning { chunk, import, tenant, asked: &asked, independent: false, again: false };
     let (mut met, mut planned) = (Met::default(), HashSet::new());
     let lay = |_: &mut Met, chunk: PlannedChunk| {
         lay_left_over(&mut found, chunk.left, |user| user.is_asked(import, &asked), &mut planned);

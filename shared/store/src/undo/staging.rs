@@ -74,6 +74,8 @@ pub(super) struct Staging {
     pub(super) unknown: u64,
     /// The users that are changed.
     pub(super) seen: SeenOnce,
+    /// Users that were inserted are among them.
+    pub(super) inserts: bool,
 }
 
 impl Staging {
@@ -97,6 +99,7 @@ impl Staging {
             records: 0,
             unknown: 0,
             seen: SeenOnce::default(),
+            inserts: false,
         }
     }
 
@@ -204,6 +207,7 @@ impl Staging {
             return Ok(());
         }
         if change.kind == Kind::Inserted {
+            self.inserts = true;
             change.after.extend(self.enrolled.clone().map(|path| (path, true.into())));
         }
         self.records += 1;
