@@ -509,6 +509,8 @@ table! {
         UndoOverwrites = "undo_overwrites",
         /// A later chunk of a plan does not meet what earlier ones would leave.
         PlanForgetsEarlier = "plan_forgets_earlier",
+        /// A chunk that is planned again does not hold the lock of the plan meanwhile.
+        PlanLockTakenBack = "plan_lock_taken_back",
         /// An import with several records about one user passes for one whose records are independent.
         RepeatsTakenForOthers = "repeats_taken_for_others",
         /// The same with one whose records name other unique values.

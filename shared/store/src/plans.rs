@@ -232,6 +232,10 @@ pub async fn put(
     }
     if !follow_later(&mut written, planning, met, new, &mut follows).await? {
         written.rollback().await?;
+        // What was written is taken back, and with it the lock.
+        if !fault::mutant(Mutant::PlanLockTakenBack) {
+            lock(connection, planning.import).await?;
+        }
         return Ok(Put::Again);
     }
     follows.remove(&met.lane);

@@ -8,7 +8,7 @@ use muster_domain::intake::Memory;
 use muster_domain::options::{IdentifierField, ImportOptions, Start};
 use muster_domain::outcome::Counts;
 use muster_domain::outcome::{Outcome, Reason};
-use muster_domain::planned::{FieldSum, OnDrift};
+use muster_domain::planned::{FieldSum, KeptKeys, OnDrift, PlannedChunk};
 use muster_store::lifecycle::{self, Transition};
 use muster_store::{erase, plans};
 
@@ -213,6 +213,52 @@ async fn chunks_that_are_planned_at_the_same_moment_see_each_other() {
         applied(&mut pipeline, import, OnDrift::Refuse).await.counts,
         Counts { total: 4, inserted: 1, failed: 3, ..Counts::default() }
     );
+    pipeline.finish().await;
+}
+
+/// Between its first try and its second one no other chunk is planned, which the second one would not see.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_that_is_planned_again_keeps_the_lock() {
+    let mut pipeline = small(Backend::Postgres).await;
+    pipeline.limits.chunk.records = 1;
+    let import = pipeline.accepted(CLASH, &first(&ImportOptions::default())).await;
+    let store = pipeline.store.clone();
+    let chunks: Vec<i64> = sqlx::query_scalar("select id from chunks where import_id = $1 order by id")
+        .bind(import.get())
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+    sqlx::query(
+        "update chunks set state = 'dispatched', leased_until = now() + interval '1 h' where id = $1",
+    )
+    .bind(chunks[0])
+    .execute(store.pool())
+    .await
+    .unwrap();
+    let mut connection = store.connection().await.unwrap();
+    let mut planned = sqlx::Connection::begin(&mut connection).await.unwrap();
+    let (chunk, tenant) = (ChunkId::new(chunks[0]), pipeline.tenant);
+    let planning = plans::Planning { chunk, import, tenant, asked: &[7], independent: false, again: false };
+    let met = plans::known(&mut planned, &planning, &[], None).await.unwrap();
+    let other = "insert into plans (tenant_id, import_id, chunk_id, inserted, updated, skipped, failed, sums, follows, users, versions,
+                                    keys, records)
+                 values ($1, $2, $3, 0, 0, 0, 1, '{}', '{}', '{}', '{}', '\\x0700000000000000', '')";
+    let other = sqlx::query(other).bind(tenant.get()).bind(import.get()).bind(chunks[1]);
+    other.execute(store.pool()).await.unwrap();
+    let nothing = PlannedChunk { records: Vec::new(), users: Vec::new(), left: Vec::new() };
+    let keys = KeptKeys { all: vec![7], given_up: Vec::new() };
+    let (counts, met_users) = (Counts::default(), (Vec::new(), Vec::new()));
+    let new = plans::NewPlan { chunk: &nothing, counts, keys: &keys, met: met_users };
+    assert_eq!(plans::put(&mut planned, &planning, &met, &new).await.unwrap(), plans::Put::Again);
+    let [.., a, b, c, d] = *import.get().as_bytes();
+    let free = "select pg_try_advisory_xact_lock($1, $2)";
+    let free = sqlx::query_scalar(free).bind(0x6d70_i32).bind(i32::from_be_bytes([a, b, c, d]));
+    let free: bool = free.fetch_one(store.pool()).await.unwrap();
+    assert!(!free);
+    let again = plans::Planning { again: true, ..planning };
+    assert_eq!(plans::put(&mut planned, &again, &met, &new).await.unwrap(), plans::Put::Kept);
+    planned.commit().await.unwrap();
+    assert_eq!(self::keys(&pipeline).await, 1);
     pipeline.finish().await;
 }
 
