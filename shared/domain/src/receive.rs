@@ -32,7 +32,7 @@ pub use new_import::{NewImport, Provenance};
 pub use repeats::{REPEATS_TOLD, Repeats};
 pub use sealing::{RecordBatch, Sealing};
 
-/// Bytes of a batch of records. So many users are an eighth of it for each thousand of them.
+/// Bytes of a batch of records before it is handed on. A user takes 16 of them.
 const BATCH_BYTES: usize = 64 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;

@@ -5,6 +5,7 @@
 //! another user holds now is not taken away. Non-goal: the database. What another transaction did in the meantime is found while
 //! writing, and the chunk is planned again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
@@ -94,7 +95,8 @@ pub fn plan_without(
 /// A user while changes are taken back.
 struct Draft<'a> {
     base: Option<&'a Found>,
-    now: Option<Flat>,
+    /// Copied where something of it changes: most users of an undo that deletes are deleted as they are.
+    now: Option<Cow<'a, Flat>>,
     /// How many changes that were taken back changed columns of it.
     raised: i32,
     /// The version that it would have without that: its own, or what a user that is made again continues from.
@@ -160,7 +162,7 @@ impl<'a, 't> Pass<'a, 't> {
     ) -> Self {
         let draft = |user: &'a Found| Draft {
             base: Some(user),
-            now: Some(user.fields.clone()),
+            now: Some(Cow::Borrowed(&user.fields)),
             raised: 0,
             version: user.version,
             stands_for: user.stands_for.unwrap_or(user.version),
@@ -208,7 +210,7 @@ impl<'a, 't> Pass<'a, 't> {
         let (undo, taken, lost) = (self.undo, self.taken, self.lost);
         let Some(draft) = self.drafts.get_mut(&change.user) else { return ChangeResult::of(Verdict::GONE) };
         let known = draft.stands_for;
-        let Some(now) = draft.now.as_mut() else { return ChangeResult::of(Verdict::GONE) };
+        let Some(now) = draft.now.as_mut().map(Cow::to_mut) else { return ChangeResult::of(Verdict::GONE) };
         let mut restored: BTreeSet<&str> = BTreeSet::new();
         let (mut kept, mut whole) = (Vec::new(), known == change.to);
         // An undo of a part took this very change back before, and nobody touched the user since.
@@ -297,7 +299,7 @@ impl<'a, 't> Pass<'a, 't> {
             .partition(|(path, value)| is_lost(self.lost, path, Some(value)));
         let draft = Draft {
             base: there.and_then(|draft| draft.base),
-            now: Some(had),
+            now: Some(Cow::Owned(had)),
             raised: 0,
             version,
             stands_for: change.from,
@@ -342,9 +344,9 @@ impl<'a, 't> Pass<'a, 't> {
                 continue;
             }
             match (draft.base, draft.now) {
-                (Some(base), Some(now)) => planned.update(base, now, current, &held),
+                (Some(base), Some(now)) => planned.update(base, now.into_owned(), current, &held),
                 (Some(base), None) => planned.delete(base),
-                (None, Some(now)) => planned.insert(id, now, current),
+                (None, Some(now)) => planned.insert(id, now.into_owned(), current),
                 (None, None) => {}
             }
         }
