@@ -515,6 +515,10 @@ table! {
         RepeatsTakenForOthers = "repeats_taken_for_others",
         /// The same with one whose records name other unique values.
         OtherNamesUnseen = "other_names_unseen",
+        /// A number that an import only wrote in another way stays so after its undo.
+        UndoLeavesRewritten = "undo_leaves_rewritten",
+        /// Unique values that users give up in the plan of an undo are not found by later chunks of it.
+        UndoPlanForgetsLetGo = "undo_plan_forgets_let_go",
         /// A chunk of a planned undo leaves users without memberships that it does not change itself.
         PlanForgetsMemberships = "plan_forgets_memberships",
         /// Unique values that users give up in a plan are not found by later chunks of it.

@@ -370,6 +370,9 @@ fn a_number_counts_as_changed_only_where_it_is_another_one() {
     }
     // A number that was only written in another way changed nothing, and was taken back by nobody.
     assert_eq!(taken_back(&number("5"), &number("1"), &number("1.0")).1, Verdict::UNCHANGED);
+    // Where it stands as the import wrote it, it is as before to the digit.
+    let (fields, verdict) = taken_back(&number("1.0"), &number("1"), &number("1.0"));
+    assert_eq!((fields["metadata.n"].to_string().as_str(), verdict), ("1", Verdict::UPDATED));
 }
 
 /// One that cannot come back may keep another from coming back, whose value it has then.

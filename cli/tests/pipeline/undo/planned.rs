@@ -113,6 +113,27 @@ async fn a_planned_undo_deletes_enrolled_users_that_a_later_chunk_changed() {
     pipeline.finish().await;
 }
 
+/// One user gets an address back for a moment, since it is deleted then; the other one, who had it first, gets it back after that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_a_deleted_user_had_for_a_moment_is_free_in_the_plan() {
+    let mut pipeline = Pipeline::new(Backend::Postgres).await;
+    pipeline.limits.chunk = ChunkLimits { records: 1, bytes: 64 * 1024, lanes: 1 };
+    let options = ImportOptions { identifier: IdentifierField::PhoneNumber, ..plain() };
+    let csv = "phone_number,email\n+3212345671,first@example.com\n+3212345671,second@example.com\n\
+               +3212345672,first@example.com\n+3212345672,third@example.com\n";
+    let import = pipeline.import(csv, &options).await;
+    assert_eq!((import.counts.inserted, import.counts.updated), (2, 2));
+    let undo = planned(&mut pipeline, import.id).await.id;
+    let foreseen = records(&pipeline, undo).await;
+    assert!(foreseen.values().all(|record| record.warnings.is_empty()), "{foreseen:?}");
+    let reasons: Vec<Option<Reason>> = foreseen.values().map(|record| record.reason).collect();
+    assert_eq!(reasons, [None, Some(Reason::Deleted), None, Some(Reason::Deleted)]);
+    done(&mut pipeline, undo).await;
+    assert_eq!(pipeline.outcomes(undo).await, verdicts(&foreseen));
+    assert_eq!(users(&pipeline, true).await, [""; 0]);
+    pipeline.finish().await;
+}
+
 async fn the_plan_of_an_undo_is_made_whatever_dies(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     pipeline.import(&people(300), &plain()).await;

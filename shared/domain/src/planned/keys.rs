@@ -80,8 +80,10 @@ pub fn asked_by_undo(import: ImportId, changes: &[Change], found: impl Iterator<
     sorted(users.map(|user| user_key(import, user)).chain(values))
 }
 
-/// The keys that are kept of a chunk of an undo: of its users, and of the unique values that they did not have before. Whoever has a value
-/// now is found by it, and by the user's own key then. Chunks whose users exchange values are in one lane, so none is followed.
+/// The keys that are kept of a chunk of an undo: of its users, of the unique values that they did not have before, and of those that they
+/// no longer have. Whoever has a value now is found by it, and by the user's own key then. Whoever gets a value from an earlier chunk and
+/// gives it up in this one is found by the value alone: a later chunk that asks for it has to read both. Chunks whose users exchange
+/// values are in one lane, so none is followed.
 pub fn kept_of_undo(import: ImportId, found: &[Found], left: &[LeftUser]) -> KeptKeys {
     let before: HashMap<Uuid, &Found> = found.iter().map(|user| (user.id, user)).collect();
     let gained = left.iter().flat_map(|user| {
@@ -89,9 +91,14 @@ pub fn kept_of_undo(import: ImportId, found: &[Found], left: &[LeftUser]) -> Kep
         let had = move |field: &str, value: &str| known.is_some_and(|known| known.has_text(field, value));
         user.unique().filter(move |&(field, value)| !had(field, value))
     });
-    let gained = gained.filter_map(|named| unique_key(import, named));
+    let let_go = left.iter().flat_map(|user| {
+        let known = before.get(&user.id).copied().filter(|_| !mutant(Mutant::UndoPlanForgetsLetGo));
+        let has = move |field: &str, value: &str| user.unique().any(|unique| unique == (field, value));
+        known.into_iter().flat_map(Found::unique).filter(move |&(field, value)| !has(field, value))
+    });
+    let values = gained.chain(let_go).filter_map(|named| unique_key(import, named));
     KeptKeys {
-        all: sorted(left.iter().map(|user| user_key(import, user.id)).chain(gained)),
+        all: sorted(left.iter().map(|user| user_key(import, user.id)).chain(values)),
         given_up: Vec::new(),
     }
 }

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Undo;
-use super::flat::same;
+use super::flat::{kept_alike, same};
 use crate::chunk::{ChunkRecords, Encoder};
+use crate::fault::{Mutant, mutant};
 use crate::outcome::Outcome;
 use crate::record::{FieldNames, NameId, Position, RawField, RawRecord, RawValue, RecordNumber};
 
@@ -83,8 +84,20 @@ impl Change {
 
     /// The paths of the fields that changed, each once.
     pub fn differing(&self) -> BTreeSet<&str> {
-        let paths = self.before.keys().chain(self.after.keys()).map(String::as_str);
-        paths.filter(|path| !same(self.before.get(*path), self.after.get(*path))).collect()
+        self.paths().filter(|path| !same(self.before.get(*path), self.after.get(*path))).collect()
+    }
+
+    /// The paths of the fields with numbers that were only written in another way, as `1.0` for `1`: nobody is told of that.
+    pub(super) fn rewritten(&self) -> BTreeSet<&str> {
+        let rewritten = |path: &&str| {
+            let (before, after) = (self.before.get(*path), self.after.get(*path));
+            same(before, after) && !kept_alike(before, after) && !mutant(Mutant::UndoLeavesRewritten)
+        };
+        self.paths().filter(rewritten).collect()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.before.keys().chain(self.after.keys()).map(String::as_str)
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::plan::UNIQUE;
 use super::{Change, Flat};
 
 /// Stands among the kept fields of a user of whom a change is left out: none of its earlier changes is taken back before that one. No
@@ -65,6 +66,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// The unique values that it has.
+    pub(crate) fn unique(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        UNIQUE.into_iter().filter_map(|field| Some((field, self.fields.get(field)?.as_str()?)))
+    }
+
     /// Whether a field has this text.
     pub fn has_text(&self, field: &str, text: &str) -> bool {
         self.fields.get(field).and_then(Value::as_str) == Some(text)

@@ -242,6 +242,13 @@ impl<'a, 't> Pass<'a, 't> {
                 restored.insert(path);
             }
         }
+        for path in change.rewritten().into_iter().filter(|path| undo.takes_field(path)) {
+            if kept_alike(now.get(path), change.after.get(path)) && !draft.kept.contains(path) {
+                old.insert(path, put(now, path, change.before.get(path)));
+                restored.insert(path);
+                wanted.insert(path);
+            }
+        }
         for path in put_back(change, now, &old, &mut restored) {
             kept.push(Kept::new(path, Why::Changed));
         }
