@@ -15,6 +15,8 @@ use crate::profile::Profile;
 /// The fields that a user has, by path.
 pub type Flat = BTreeMap<String, Value>;
 
+/// Fields whose values are unique in a tenant.
+pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
 const METADATA: &str = "metadata.";
 const MEMBERSHIPS: &str = "memberships.";
 /// The columns of their own.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::plan::UNIQUE;
+use super::flat::UNIQUE;
 use super::{Change, Flat};
 
 /// Stands among the kept fields of a user of whom a change is left out: none of its earlier changes is taken back before that one. No

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::plan::UNIQUE;
+use super::flat::UNIQUE;
 use super::{Change, Kind, encode};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::{Outcome, OutcomeSheet};

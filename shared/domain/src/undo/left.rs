@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::plan::UNIQUE;
+use super::flat::UNIQUE;
 use super::{Found, GivenBack, Planned, Step};
 
 /// A user as a chunk would leave it.

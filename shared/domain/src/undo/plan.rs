@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fit::{put, put_back, take_flags};
-use super::flat::{is_membership, kept_alike, membership_of, same};
+use super::flat::{UNIQUE, is_membership, kept_alike, membership_of, same};
 use super::found::{Back, Found, GivenBack, LEFT_OUT, Step};
 use super::lost::{Lost, is_lost};
 use super::told::{ChangeResult, Kept, Why};
@@ -20,9 +20,6 @@ use super::{Change, Flat, Kind, Undo};
 use crate::error::{ErrorCode, RecordError};
 use crate::fault::{Mutant, mutant};
 use crate::outcome::Verdict;
-
-/// Fields whose values are unique in a tenant.
-pub(super) const UNIQUE: [&str; 3] = ["email", "phone_number", "preferred_username"];
 
 /// Organization and group of memberships.
 pub type Places = Vec<(i32, i32)>;
@@ -242,12 +239,10 @@ impl<'a, 't> Pass<'a, 't> {
                 restored.insert(path);
             }
         }
-        for path in change.rewritten().into_iter().filter(|path| undo.takes_field(path)) {
-            if kept_alike(now.get(path), change.after.get(path)) && !draft.kept.contains(path) {
-                old.insert(path, put(now, path, change.before.get(path)));
-                restored.insert(path);
-                wanted.insert(path);
-            }
+        for path in rewritten(change, now, undo).into_iter().filter(|path| !draft.kept.contains(*path)) {
+            old.insert(path, put(now, path, change.before.get(path)));
+            restored.insert(path);
+            wanted.insert(path);
         }
         for path in put_back(change, now, &old, &mut restored) {
             kept.push(Kept::new(path, Why::Changed));
@@ -419,6 +414,12 @@ impl Planned {
             fields: now,
         });
     }
+}
+
+/// Fields with numbers that the change only wrote in another way, and that still are as it wrote them.
+fn rewritten<'c>(change: &'c Change, now: &Flat, undo: &Undo) -> Vec<&'c str> {
+    let stands = |path: &&str| kept_alike(now.get(*path), change.after.get(*path));
+    change.rewritten().into_iter().filter(|path| undo.takes_field(path)).filter(stands).collect()
 }
 
 fn holder_of(taken: &BTreeMap<(Uuid, &'static str), Uuid>, user: Uuid, path: &str) -> Option<Uuid> {
