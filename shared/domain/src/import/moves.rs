@@ -152,7 +152,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
         ChunkState::Planned,
         "foresee",
         "a worker planned it",
-        "shared/store/src/plans.rs",
+        "shared/store/src/plans/keep.rs",
     ),
     to(
         &[ChunkState::Dispatched],
