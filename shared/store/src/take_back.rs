@@ -27,7 +27,7 @@ pub(super) use self::left_out::forget_left_out;
 pub(super) use self::lost::lost;
 use super::StoreError;
 use super::convert::number;
-use super::upsert::{self, insert, release, update};
+use super::upsert::{Memberships, insert, release, update};
 
 /// How much the clocks of workers may differ: what was made this long before an import began may be of it.
 const CLOCKS: Duration = Duration::from_secs(3600);
@@ -55,7 +55,7 @@ pub async fn take_back(
     undo: &Undo,
     check: Option<&UndoCheck<'_>>,
 ) -> Result<TakenBack, StoreError> {
-    let found = find(connection, tenant, import, undo.of, changes, Memberships::Needed).await?;
+    let found = find(connection, tenant, import, undo.of, changes, ReadMemberships::IfNeeded).await?;
     let lost = lost(connection, tenant, changes).await?;
     let (planned, drifts) = match check {
         Some(check) => {
@@ -198,11 +198,11 @@ fn identifier(field: &str) -> Option<IdentifierField> {
 
 /// Whether memberships of users are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Memberships {
+pub(super) enum ReadMemberships {
     /// If a change of these needs them.
-    Needed,
+    IfNeeded,
     /// Always: what is found is kept for later chunks, and a change of theirs may need them.
-    All,
+    Always,
 }
 
 /// The users of the changes, and those that have a unique value which one of them had. One statement, so one moment.
@@ -212,7 +212,7 @@ pub(super) async fn find(
     import: ImportId,
     of: ImportId,
     changes: &[Change],
-    memberships: Memberships,
+    memberships: ReadMemberships,
 ) -> Result<Vec<Found>, StoreError> {
     let ids: Vec<Uuid> = changes.iter().map(|change| change.user).collect();
     let values = |field: IdentifierField| -> Vec<String> {
@@ -221,7 +221,7 @@ pub(super) async fn find(
     };
     let paths =
         |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
-    let all = memberships == Memberships::All && !mutant(Mutant::PlanForgetsMemberships);
+    let all = memberships == ReadMemberships::Always && !mutant(Mutant::PlanForgetsMemberships);
     let enrolled = all || changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
     let values = [IdentifierField::Email, IdentifierField::PhoneNumber, IdentifierField::PreferredUsername]
         .map(values);
@@ -404,7 +404,7 @@ async fn write(
     written: &[Written],
 ) -> Result<(), StoreError> {
     let (mut updates, mut inserts) = (Vec::new(), Vec::new());
-    let (mut added, mut gone): (upsert::Memberships, upsert::Memberships) = Default::default();
+    let (mut added, mut gone): (Memberships, Memberships) = Default::default();
     for user in written {
         let damaged = || StoreError::corrupt("before_images", "images", user.id);
         let row = row_of(&user.fields).ok_or_else(damaged)?;

@@ -43,7 +43,7 @@ impl RecordBatch {
 #[derive(Debug)]
 pub struct Sealing {
     compressor: Compressor,
-    /// The users of the records so far, if repeated users are reported.
+    /// The users of the records so far, if somebody needs to know of repeated ones.
     repeats: Option<Repeats>,
     issues: Vec<Issue>,
     issue_bytes: usize,

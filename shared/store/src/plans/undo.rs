@@ -42,8 +42,8 @@ pub async fn met_by_undo(
     changes: &[Change],
     undo: &Undo,
 ) -> Result<Undoing, StoreError> {
-    let all = take_back::Memberships::All;
-    let found = take_back::find(connection, tenant, import, undo.of, changes, all).await?;
+    let always = take_back::ReadMemberships::Always;
+    let found = take_back::find(connection, tenant, import, undo.of, changes, always).await?;
     let mut found: BTreeMap<Uuid, Found> = found.into_iter().map(|user| (user.id, user)).collect();
     let asked = asked_by_undo(import, changes, found.keys().copied());
     let planning = Planning { chunk, import, tenant, asked: &asked, independent: false, again: false };
