@@ -7,7 +7,7 @@
 
 alter table plans add column kept_by xid8;
 alter table plans alter column kept_by set default pg_current_xact_id();
-comment on column plans.id is 'Given after the plans were read that the chunk depends on: of two chunks that have to do with one value, the one that was planned later has the greater id.';
+comment on column plans.id is 'Given after the plans were read that the chunk depends on: a chunk that names a value of an earlier one has the greater id. Where a chunk gives a value up that another one names, follows alone tells their order.';
 comment on column plans.kept_by is 'The transaction that kept the plan. Null: it is older than this column.';
 
 create index plans_kept_by on plans (import_id, kept_by);

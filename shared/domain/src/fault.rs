@@ -749,6 +749,8 @@ table! {
         RepeatsUntold = "repeats_untold",
         /// It is not reported that no more users of a file are remembered.
         FullTableUntold = "full_table_untold",
+        /// An upload of which nobody is told of repeated users remembers them all the same.
+        UntoldRepeatsRemembered = "untold_repeats_remembered",
         /// The slot of a value in the table of known values can be predicted by the author of a file.
         HomesUnkeyed = "homes_unkeyed",
         /// Each upload takes as much memory for its users as all of them together may have.

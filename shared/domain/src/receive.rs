@@ -30,10 +30,10 @@ use brake::Brake;
 pub use issue::Issue;
 pub use new_import::{NewImport, Provenance};
 pub use repeats::{REPEATS_TOLD, Repeats};
-pub use sealing::{RecordBatch, Sealing};
+pub use sealing::{RecordNotes, Sealing};
 
-/// Bytes of a batch of records before it is handed on. A user takes 16 of them.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of the notes on records before they are handed on. A user takes 16 of them.
+const NOTES_BYTES: usize = 64 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
@@ -43,7 +43,7 @@ pub enum Cut {
     /// A chunk.
     Chunk(CutChunk),
     /// What there is to say of records.
-    Records(RecordBatch),
+    Records(RecordNotes),
     /// Values that must stand once.
     Keys(Vec<UniqueKey>),
     /// Everything was parsed well.
@@ -120,7 +120,7 @@ pub struct Receiving<T> {
     pub reading: Reading,
     cutter: ChunkCutter,
     /// What there is to say of the last records.
-    batch: RecordBatch,
+    notes: RecordNotes,
     /// The users of records are handed on too, to find those that are repeated.
     counts_users: bool,
     /// Who takes what is cut, and whether it was gone when it was to take something.
@@ -185,7 +185,7 @@ impl<T: CutTaker> Receiving<T> {
                 Some(key) => cutter.sealing(key),
                 None => cutter,
             },
-            batch: RecordBatch::default(),
+            notes: RecordNotes::default(),
             taker,
             taker_gone: false,
             unencoded: None,
@@ -250,13 +250,13 @@ impl<T: CutTaker> Receiving<T> {
         Ok(ReceivedRecords { invalid, codes, lanes, mends, names_one_unique, reading, taker })
     }
 
-    /// Hands on what was cut, a batch of records once it is larger than so many bytes, and keys once there are more than so many.
+    /// Hands on what was cut, the notes on records once they are larger than so many bytes, and keys once there are more than so many.
     /// False if nobody takes it.
-    fn flush(&mut self, batch_bytes: usize, keys: usize) -> bool {
+    fn flush(&mut self, notes_bytes: usize, keys: usize) -> bool {
         let chunks = self.cutter.take_cut().into_iter().map(Cut::Chunk);
-        let batch = (self.batch.bytes() > batch_bytes).then(|| std::mem::take(&mut self.batch));
+        let notes = (self.notes.bytes() > notes_bytes).then(|| std::mem::take(&mut self.notes));
         let keys = (self.keys.len() > keys).then(|| std::mem::take(&mut self.keys));
-        chunks.chain(batch.map(Cut::Records)).chain(keys.map(Cut::Keys)).all(|cut| self.taker.take(cut))
+        chunks.chain(notes.map(Cut::Records)).chain(keys.map(Cut::Keys)).all(|cut| self.taker.take(cut))
     }
 
     /// Whether there may be a record of this number.
@@ -342,7 +342,7 @@ impl<T: CutTaker> RecordSink for Receiving<T> {
         };
         self.stage(record, names)?;
         // After each record and not after each piece: one piece may hold many records, and much may be wrong with each.
-        if self.flush(BATCH_BYTES, KEYS) {
+        if self.flush(NOTES_BYTES, KEYS) {
             return Ok(());
         }
         self.taker_gone = true;
@@ -360,7 +360,7 @@ impl<T: CutTaker> Receiving<T> {
         let Self {
             reading,
             cutter,
-            batch,
+            notes,
             counts_users,
             keys: all_keys,
             invalid,
@@ -387,12 +387,12 @@ impl<T: CutTaker> Receiving<T> {
                 brake.record(&errors, record.position)?;
             }
             if let Some(user) = taken.identifier.filter(|_| *counts_users) {
-                batch.user(number, user);
+                notes.user(number, user);
             }
             if !valid || !taken.warnings.is_empty() {
                 let source = (!valid).then(|| source_json(record, names, taken.secrets));
                 let warnings = taken.warnings;
-                batch.issue(Issue { record: number, failed: !valid, errors, warnings, source });
+                notes.issue(Issue { record: number, failed: !valid, errors, warnings, source });
             }
             cutter.push(taken.record, names, taken.identifier, valid).map_err(|error| {
                 *unencoded = Some(error);

@@ -35,7 +35,7 @@ pub struct Undo {
     /// It is known that the import changed no user more than once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub once: bool,
-    /// The import may have inserted users: the undo deletes them if nobody touched them since.
+    /// The import may have inserted users, which the undo then deletes.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub inserts: bool,
     /// How many times a retry opened a chunk of it again for nothing but records that had failed as `changed_since_plan`: of those, and of

@@ -473,7 +473,9 @@ pub const LIMITS: &[Group] = &[
             limit(
                 "Memory in which all uploads together remember their users",
                 Set("intake.repeats_memory"),
-                Else("the first record that is not remembered says so"),
+                Else(
+                    "the first record that is not remembered says so, where repeated users are reported; a plan takes longer",
+                ),
                 &[
                     "a_record_of_an_earlier_ones_user_is_told_with_its_number",
                     "tables_share_one_memory_and_give_it_back",

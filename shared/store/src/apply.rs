@@ -159,7 +159,7 @@ pub async fn lock(
     else {
         return Ok(None);
     };
-    let (plan, columns, independent) =
+    let Purpose { plan, columns, independent } =
         lock_tenant_of(connection, row.tenant_id, row.import_id, exclusive).await?;
     let records = number(row.records, ("chunks", "records"), chunk)?;
     // Records that have an outcome are left out of a second application: a guard of its own, which this mutant takes away too.
@@ -183,6 +183,13 @@ pub async fn lock(
     }))
 }
 
+/// What the chunks of an import are for.
+struct Purpose {
+    plan: Option<PlanUse>,
+    columns: Option<Vec<String>>,
+    independent: bool,
+}
+
 /// Takes the tenant's lock, shared or exclusively, and reads in the same round trip what the import's chunks are for. That does not
 /// change while a chunk of it is with the workers, and this statement begins after the chunk was locked.
 async fn lock_tenant_of(
@@ -190,12 +197,14 @@ async fn lock_tenant_of(
     tenant: i32,
     import: Uuid,
     exclusive: bool,
-) -> Result<(Option<PlanUse>, Option<Vec<String>>, bool), StoreError> {
+) -> Result<Purpose, StoreError> {
     let row = sqlx::query!(
         r#"select case when $3 then pg_advisory_xact_lock($1, $2)::text else pg_advisory_xact_lock_shared($1, $2)::text end as "lock?",
-                  (select plan from imports where id = $4) as "plan?",
-                  (select columns from imports where id = $4 and plan = 'make') as "columns?",
-                  coalesce((select independent from imports where id = $4 and plan = 'make'), false) as "independent!""#,
+                  import.plan as "plan?",
+                  case when import.plan = 'make' then import.columns end as "columns?",
+                  coalesce(import.plan = 'make' and import.independent, false) as "independent!"
+             from (values (1)) as one (row)
+             left join imports as import on import.id = $4"#,
         TENANT_LOCK,
         tenant,
         exclusive,
@@ -204,7 +213,8 @@ async fn lock_tenant_of(
     .fetch_one(connection)
     .await?;
     let plan = row.plan.map(|text| text.parse().map_err(|_| StoreError::corrupt("imports", "plan", import)));
-    Ok((plan.transpose()?, row.columns.and_then(|names| serde_json::from_value(names).ok()), row.independent))
+    let columns = row.columns.and_then(|names| serde_json::from_value(names).ok());
+    Ok(Purpose { plan: plan.transpose()?, columns, independent: row.independent })
 }
 
 /// Takes the tenant's lock, shared with other writers of its users or exclusively, until the transaction ends.

@@ -2,7 +2,7 @@
 //!
 //! Why a later chunk sees the effects of earlier ones: [`known`] finds the chunks that involve one of its values, and [`put`] checks
 //! again, under a lock of the import's plan, for chunks that were planned since. So the chunks of a plan are planned as if one after
-//! the other; where two of them have to do with one value, in the order of `plans.id`. Each notes which chunks of other lanes it follows
+//! the other; where the users of two of them have one value, in the order of `plans.id`. Each notes which chunks of other lanes it follows
 //! ([`of_chunk`]), so that they are applied in that order where it matters.
 
 mod erase;

@@ -242,7 +242,9 @@ const FOUND: &str = r#"
      with undos as materialized (
            select array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1) as ids
      ), steps as materialized (
-           select exists (select from undo_steps where import_id = any(array(select unnest(ids) from undos))) as noted
+           select exists (select from undos, unnest(ids) as undo (id)
+                           cross join lateral (select from undo_steps as noted where noted.import_id = undo.id
+                                                order by noted.import_id, noted.user_id limit 1) as first) as noted
      )
    select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
           u.family_name, u.attributes::text, u.metadata::text, u.profile::text,

@@ -100,7 +100,6 @@ async fn a_plan_writes_nothing_and_says_what_applying_does(backend: Backend) {
     pipeline.finish().await;
 }
 
-/// Duplicates, renames, and values that users give up and others take, each in a chunk of its own.
 /// Where each record is about a user of its own and names nothing else that is unique, no key is kept. What each comes to is known all the same.
 async fn independent_records_are_planned_without_keys(backend: Backend) {
     let mut pipeline = small(backend).await;
@@ -124,6 +123,7 @@ async fn independent_records_are_planned_without_keys(backend: Backend) {
     pipeline.finish().await;
 }
 
+/// Duplicates, renames, and values that users give up and others take, each in a chunk of its own.
 async fn later_chunks_meet_what_earlier_ones_would_leave(backend: Backend) {
     let mut pipeline = small(backend).await;
     pipeline.limits.chunk.records = 1;

@@ -85,7 +85,9 @@ impl KnownValues {
 
     /// Meets a value by its hash, in the record of this number.
     pub(crate) fn meet(&mut self, hash: u64, record: u64) -> Lookup {
-        self.full = self.full || !(self.has_room() || self.widen());
+        // Making it wider may fill it, too: then it stays full.
+        let has_room = self.full || self.has_room() || self.widen();
+        self.full |= !has_room;
         let keyed = self.keyed(hash);
         if self.see(keyed) {
             let is_new = |(known, place): &&(u64, Place)| *known == keyed && whole(place.hash) == hash;

@@ -1,12 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::*;
 use crate::error::{ErrorCode, RecordError};
+use crate::id::ImportId;
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::plan::Effect;
+use crate::undo::{Change, ChangeResult, Found, Kind, Lost, Undo};
 
 fn map(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -188,4 +190,40 @@ fn later_chunks_lie_over_what_is_there_and_over_earlier_ones() {
     assert_eq!(emails, ["b@example.com", "d@example.com"]);
     assert_eq!((known.planned.len(), known.new.len()), (2, 1));
     assert!(known.users.iter().all(|user| user.enrolled && user.version == 2));
+}
+
+/// Programs of before left numbers that are written in another way, and planned so; now they are written as before again.
+#[test]
+fn numbers_that_are_written_as_before_again_are_what_an_earlier_program_planned() {
+    let user = Uuid::from_u128(1);
+    let change = Change {
+        kind: Kind::Updated,
+        from: 1,
+        before: map(json!({"metadata.n": 1})),
+        after: map(json!({"metadata.n": 1.0})),
+        ..Change::inserted(user, 2)
+    };
+    let found = Found {
+        id: user,
+        version: 2,
+        stands_for: None,
+        kept: BTreeSet::new(),
+        given_back: BTreeMap::new(),
+        fields: change.after.clone().into_iter().collect(),
+    };
+    let undo = Undo::whole(ImportId::new(Uuid::nil()), chrono::DateTime::UNIX_EPOCH);
+    let check = UndoCheck { drift: &|_, _| None, refuse: true };
+    let (planned, _) = plan_undo(&[change], &[found], (&[], &Lost::new()), &undo, &check);
+    let [told] = planned.told.as_slice() else { panic!("{:?}", planned.told) };
+    assert_eq!((told.verdict, planned.written.len()), (Verdict::UPDATED, 1));
+    let drift = |verdict: Verdict, told: &ChangeResult| {
+        let planned =
+            PlannedRecord { reason: verdict.reason, ..record(verdict.outcome, json!({}), json!({})) };
+        drift_of_undo(&planned, told)
+    };
+    assert_eq!(drift(Verdict::UNCHANGED, told), None);
+    assert_eq!(drift(Verdict::UPDATED, told), None);
+    assert!(drift(Verdict::CHANGED_SINCE, told).is_some());
+    let values = ChangeResult { is_rewritten: false, ..told.clone() };
+    assert!(drift(Verdict::UNCHANGED, &values).is_some());
 }

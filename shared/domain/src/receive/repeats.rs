@@ -15,7 +15,8 @@ pub const REPEATS_TOLD: u64 = 10_000;
 /// The users of a file met so far.
 #[derive(Debug)]
 pub struct Repeats {
-    met: KnownValues,
+    /// None once nobody needs to know more.
+    met: Option<KnownValues>,
     /// The warning about the lack of memory was already given.
     full: bool,
     /// Records that meant an earlier one's user.
@@ -40,7 +41,7 @@ impl Repeats {
     /// nobody needs to know of repeated users.
     pub fn new(options: &ImportOptions, memory: Memory) -> Option<Self> {
         let told = Self::are_told(options);
-        let repeats = || Self { met: KnownValues::within(memory), full: false, repeated: 0, told };
+        let repeats = || Self { met: Some(KnownValues::within(memory)), full: false, repeated: 0, told };
         Self::are_counted(options, memory).then(repeats)
     }
 
@@ -58,13 +59,19 @@ impl Repeats {
     }
 
     /// Whether it is known that each record meant another user.
-    pub(super) fn none(&self) -> bool {
+    pub(super) fn all_differ(&self) -> bool {
         self.repeated == 0 && !self.full || mutant(Mutant::RepeatsTakenForOthers)
     }
 
-    /// Takes the next record by its user.
-    pub(super) fn of(&mut self, identifier: LaneHash, record: u64) -> Repeat {
-        match self.met.meet(identifier.get(), record) {
+    /// Meets the next record by its user. Where nothing is reported, the first repeated user is all there is to know, and the memory is free
+    /// for others.
+    pub(super) fn meet(&mut self, identifier: LaneHash, record: u64) -> Repeat {
+        let Some(met) = &mut self.met else { return Repeat::Nothing };
+        let lookup = met.meet(identifier.get(), record);
+        if lookup != Lookup::First && !self.told && !mutant(Mutant::UntoldRepeatsRemembered) {
+            self.met = None;
+        }
+        match lookup {
             Lookup::First => Repeat::Nothing,
             Lookup::Again(first) => self.again(first),
             Lookup::NoRoom => {
@@ -89,15 +96,15 @@ impl Repeats {
     }
 
     fn no_room(&self) -> String {
-        if self.met.len() == 0 {
+        let users = self.met.as_ref().map_or(0, KnownValues::len);
+        if users == 0 {
             return "Records of this file about the same user are not reported: other uploads use the memory for that at present \
                     (`intake.repeats_memory`)."
                 .to_owned();
         }
         format!(
-            "From this record on, only records about one of the first {} users of the file are reported \
-             (`intake.repeats_memory`).",
-            self.met.len()
+            "From this record on, only records about one of the first {users} users of the file are reported \
+             (`intake.repeats_memory`)."
         )
     }
 

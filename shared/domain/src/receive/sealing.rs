@@ -13,7 +13,7 @@ const ISSUE_BYTES: usize = 256 * 1024;
 
 /// What there is to say of records that follow one another in a file.
 #[derive(Debug, Default)]
-pub struct RecordBatch {
+pub struct RecordNotes {
     /// The numbers of the records that mean a user, each with the hash of that user, ascending.
     users: Vec<(u64, LaneHash)>,
     /// Issues of the records, ascending.
@@ -21,7 +21,7 @@ pub struct RecordBatch {
     issue_bytes: usize,
 }
 
-impl RecordBatch {
+impl RecordNotes {
     /// The record of this number means this user.
     pub(super) fn user(&mut self, record: u64, user: LaneHash) {
         self.users.push((record, user));
@@ -70,8 +70,8 @@ impl Sealing {
     pub fn seal(&mut self, cut: Cut, mut take: impl FnMut(Staged) -> bool) -> std::io::Result<bool> {
         Ok(match cut {
             Cut::Chunk(chunk) => take(Staged::Chunk(chunk.seal(&mut self.compressor)?)),
-            Cut::Records(batch) => {
-                self.tell(batch);
+            Cut::Records(notes) => {
+                self.tell(notes);
                 self.pass_issues(ISSUE_BYTES, &mut take)
             }
             Cut::Keys(keys) => take(Staged::Keys(keys)),
@@ -84,14 +84,14 @@ impl Sealing {
 
     /// Whether it is known that each record meant another user.
     pub fn users_differ(&self) -> bool {
-        self.repeats.as_ref().is_some_and(Repeats::none)
+        self.repeats.as_ref().is_some_and(Repeats::all_differ)
     }
 
-    /// Adds the issues of a batch, and what there is to tell of its users.
-    fn tell(&mut self, batch: RecordBatch) {
-        let mut issues = batch.issues.into_iter();
-        for (record, user) in batch.users {
-            let repeat = self.repeats.as_mut().map_or(Repeat::Nothing, |repeats| repeats.of(user, record));
+    /// Adds the issues of some records, and what there is to tell of their users.
+    fn tell(&mut self, notes: RecordNotes) {
+        let mut issues = notes.issues.into_iter();
+        for (record, user) in notes.users {
+            let repeat = self.repeats.as_mut().map_or(Repeat::Nothing, |repeats| repeats.meet(user, record));
             if repeat == Repeat::Nothing {
                 continue;
             }

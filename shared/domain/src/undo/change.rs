@@ -87,7 +87,8 @@ impl Change {
         self.paths().filter(|path| !same(self.before.get(*path), self.after.get(*path))).collect()
     }
 
-    /// The paths of the fields with numbers that were only written in another way, as `1.0` for `1`: nobody is told of that.
+    /// The paths of the fields with numbers that were only written in another way, as `1.0` for `1`. The row changes with it, and no field
+    /// is reported.
     pub(super) fn rewritten(&self) -> BTreeSet<&str> {
         let rewritten = |path: &&str| {
             let (before, after) = (self.before.get(*path), self.after.get(*path));

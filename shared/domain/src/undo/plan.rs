@@ -239,7 +239,8 @@ impl<'a, 't> Pass<'a, 't> {
                 restored.insert(path);
             }
         }
-        for path in rewritten(change, now, undo).into_iter().filter(|path| !draft.kept.contains(*path)) {
+        let rewritten = rewritten(change, now, undo);
+        for path in rewritten.iter().copied().filter(|path| !draft.kept.contains(*path)) {
             old.insert(path, put(now, path, change.before.get(path)));
             restored.insert(path);
             wanted.insert(path);
@@ -260,7 +261,8 @@ impl<'a, 't> Pass<'a, 't> {
         // for, and of what others did, the fields that are given back tell the difference.
         draft.stands_for = if whole { change.from } else { known };
         wanted.retain(|path| undo.takes_field(path));
-        ChangeResult::restored(&restored, kept, &wanted)
+        let is_rewritten = !restored.is_empty() && restored.iter().all(|path| rewritten.contains(path));
+        ChangeResult { is_rewritten, ..ChangeResult::restored(&restored, kept, &wanted) }
     }
 
     /// A user that the import inserted is deleted if nothing touched it since.

@@ -47,6 +47,9 @@ pub struct ChangeResult {
     pub kept: Vec<Kept>,
     /// Where it is not simply as before the change again, sorted: fields that it does not give back, and flags that it removes besides.
     pub exceptions: Vec<String>,
+    /// What it writes is numbers alone, which stay the same and are written as before again (`1` for `1.0`). Programs of before left them,
+    /// and said so in their plans: unchanged.
+    pub is_rewritten: bool,
     /// Why it failed.
     pub error: Option<RecordError>,
 }
@@ -63,7 +66,7 @@ impl ChangeResult {
     }
 
     pub(super) fn of(verdict: Verdict) -> Self {
-        Self { verdict, kept: Vec::new(), exceptions: Vec::new(), error: None }
+        Self { verdict, kept: Vec::new(), exceptions: Vec::new(), is_rewritten: false, error: None }
     }
 
     /// Of a change of which these fields are as before again.

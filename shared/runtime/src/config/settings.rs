@@ -207,7 +207,7 @@ settings! {
         max_workbook_memory: ByteSize = ByteSize::mib(256),
             "Most bytes of a workbook's texts and styles, unpacked: what is held in memory while it is read.";
         repeats_memory: ByteSize = ByteSize::mib(32),
-            "Most memory in which all uploads of a process together remember their users, 32 MiB for a million. A record about the user of an earlier record is then reported with that record's number.";
+            "Most memory in which all uploads of a process together remember their users, 32 MiB for a million. A record about the user of an earlier record is then reported with that record's number, and a plan of a file that names each user once is less work.";
     }
     /// What one tenant may have.
     tenant: TenantConfig {

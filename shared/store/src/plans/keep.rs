@@ -41,7 +41,8 @@ pub enum Put {
 
 /// Keeps what a chunk would do. Whoever gets [`Put::Again`] has the lock of the plan, so no chunk is planned before the next try.
 ///
-/// Others wait for the lock, so everything is written before it is taken. Nobody sees that before it is committed.
+/// Others wait for the lock, so everything is written before it is taken, but for a chunk that is planned again. Nobody sees that before it
+/// is committed.
 pub async fn put(
     connection: &mut PgConnection,
     planning: &Planning<'_>,
@@ -66,7 +67,8 @@ pub async fn put(
     }
     if !follow_later(&mut written, planning, met, new, &mut follows).await? {
         written.rollback().await?;
-        // What was written is taken back, and with it the lock.
+        // What was written is taken back, and with it the lock. Whoever gets it in between does no harm: what was planned before the
+        // second try is read again after this.
         if !fault::mutant(Mutant::PlanLockTakenBack) {
             lock(connection, planning.import).await?;
         }
@@ -124,8 +126,11 @@ struct Later {
     lane: i32,
 }
 
-/// The chunks that were planned since the earlier ones were read. None on the second try, which has had the lock since before that: where a
-/// database was restored from a dump, its transactions are numbered anew, and all plans look as if they were made since.
+/// The chunks that were planned since the earlier ones were read, but for those without keys. None on the second try, which has had the
+/// lock since before that.
+///
+/// Where a database was restored from a dump, its transactions are numbered anew, and plans of before have numbers that are still to come:
+/// they are known to be earlier. Those whose numbers were given again may be taken for later ones, and their chunk is planned twice.
 async fn since(
     connection: &mut PgConnection,
     planning: &Planning<'_>,
@@ -140,7 +145,8 @@ async fn since(
            from plans p
            join chunks c on c.id = p.chunk_id
           where p.import_id = $1 and p.kept_by >= pg_snapshot_xmin($2::text::pg_snapshot)
-            and not pg_visible_in_snapshot(p.kept_by, $2::text::pg_snapshot) and p.chunk_id <> $3
+            and not pg_visible_in_snapshot(p.kept_by, $2::text::pg_snapshot)
+            and p.kept_by < pg_snapshot_xmax(pg_current_snapshot()) and p.keys <> '' and p.chunk_id <> $3
           order by p.id",
         planning.import.get(),
         met.seen,

@@ -25,6 +25,10 @@ async fn the_steps_of_a_user_are_found_by_undo_and_user() {
     let by_both =
         |condition: &String| condition.contains("(import_id = ") && condition.contains("(user_id = ");
     assert!(conditions.into_iter().all(by_both), "{plan:#?}");
+    // Whether there are any at all: the first of each undo, whatever the statistics say of other undos.
+    let first = plan.iter().zip(plan.iter().skip(1)).find(|(line, _)| line.contains(" on undo_steps noted"));
+    let (look, condition) = first.expect("the steps are looked for");
+    assert!(look.contains("Index") && condition.contains("Index Cond: (import_id = "), "{plan:#?}");
 }
 
 #[tokio::test]

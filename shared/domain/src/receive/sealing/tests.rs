@@ -1,10 +1,11 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::repeats::REPEATS_TOLD;
 use super::super::{Bounds, CutTaker, Receiving};
 use super::*;
 use crate::intake::Memory;
-use crate::options::{Duplicates, HeaderNames, ImportOptions};
+use crate::options::{Duplicates, HeaderNames, ImportOptions, Start};
 use crate::parse::{Format, ParseLimits, Parser};
 use crate::rules::Rules;
 
@@ -109,7 +110,23 @@ fn a_full_memory_says_so_once_and_never_guesses() {
     assert!(again.starts_with("Record 2, "), "{again}");
 }
 
-/// Own issues of the records come in many batches, and a warning about its user joins that of the same record.
+/// Programs are told of none. Of a plan of theirs it matters only whether there is one at all.
+#[test]
+fn repeats_that_nobody_is_told_of_take_memory_until_the_first() {
+    static LEFT: AtomicUsize = AtomicUsize::new(1 << 20);
+    let options = ImportOptions { start: Start::Plan, ..ImportOptions::default() };
+    let mut repeats = Repeats::new(&options, Memory::counted(&LEFT)).unwrap();
+    let mut meet = |user: &str, record| {
+        assert_eq!(repeats.meet(LaneHash::of(user), record), Repeat::Nothing);
+        (LEFT.load(Ordering::Relaxed) < 1 << 20, repeats.all_differ())
+    };
+    assert_eq!(meet("a@example.com", 1), (true, true));
+    assert_eq!(meet("b@example.com", 2), (true, true));
+    assert_eq!(meet("a@example.com", 3), (false, false));
+    assert_eq!(meet("c@example.com", 4), (false, false));
+}
+
+/// Own issues of the records come in several parts, and a warning about its user joins that of the same record.
 #[test]
 fn what_is_told_of_users_joins_the_issues_of_the_same_records() {
     let mut random = crate::chunk::LaneHash::of("a seed").get();

@@ -1,4 +1,4 @@
-//! What is told of records that are tried once more: their errors go, and what they were warned of while the file was received stays,
+//! What is told of records that are tried once more: their errors and sources go, and what they were warned of while the file was received stays,
 //! since nobody looks at the file a second time. What applying warned of goes too: it will be told anew where it is still so.
 
 use muster_domain::fault::{self, Mutant};
@@ -23,7 +23,7 @@ pub(super) async fn forget_errors(
     sqlx::query!(
         "with warned as (
              update record_issues
-                set failed = false, errors = null, warnings = kept.warnings::json
+                set failed = false, errors = null, source = null, warnings = kept.warnings::json
                from unnest($2::bigint[], $3::text[]) as kept (record, warnings)
               where import_id = $1 and record_issues.record = kept.record
          )
