@@ -1,4 +1,4 @@
-//! Undoing changes, as [`upsert`] applies records: finds the users, plans the changes
+//! Undoing changes, as [`upsert`](super::upsert) applies records: finds the users, plans the changes
 //! ([`plan`]), and writes the plan, in the caller's transaction.
 
 mod left_out;

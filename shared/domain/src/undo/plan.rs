@@ -261,8 +261,7 @@ impl<'a, 't> Pass<'a, 't> {
         // for, and of what others did, the fields that are given back tell the difference.
         draft.stands_for = if whole { change.from } else { known };
         wanted.retain(|path| undo.takes_field(path));
-        let is_rewritten = !restored.is_empty() && restored.iter().all(|path| rewritten.contains(path));
-        ChangeResult { is_rewritten, ..ChangeResult::restored(&restored, kept, &wanted) }
+        ChangeResult::restored(&restored, kept, &wanted, &rewritten)
     }
 
     /// A user that the import inserted is deleted if nothing touched it since.

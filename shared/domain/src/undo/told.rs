@@ -69,14 +69,20 @@ impl ChangeResult {
         Self { verdict, kept: Vec::new(), exceptions: Vec::new(), is_rewritten: false, error: None }
     }
 
-    /// Of a change of which these fields are as before again.
-    pub(super) fn restored(restored: &BTreeSet<&str>, kept: Vec<Kept>, wanted: &BTreeSet<&str>) -> Self {
+    /// Of a change of which these fields are as before again; of `rewritten`, the numbers stay the same.
+    pub(super) fn restored(
+        restored: &BTreeSet<&str>,
+        kept: Vec<Kept>,
+        wanted: &BTreeSet<&str>,
+        rewritten: &[&str],
+    ) -> Self {
         let verdict = match (restored.is_empty(), kept.is_empty()) {
             (false, _) => Verdict::UPDATED,
             (true, false) => Verdict::CHANGED_SINCE,
             (true, true) => Verdict::UNCHANGED,
         };
         let exceptions = wanted.symmetric_difference(restored).map(|path| (*path).to_owned()).collect();
-        Self { kept, exceptions, ..Self::of(verdict) }
+        let is_rewritten = !restored.is_empty() && restored.iter().all(|path| rewritten.contains(path));
+        Self { kept, exceptions, is_rewritten, ..Self::of(verdict) }
     }
 }
