@@ -263,7 +263,7 @@ async fn everything_can_be_reached_with_the_keyboard() {
     let rig = Rig::start().await;
     let browser = Browser::start().await;
     browser.open(&format!("{}/console", rig.url)).await;
-    // The field has the focus.
+    browser.until("the field has the focus", "return document.activeElement.id === 'token'").await;
     browser.keys(&format!("{}{ENTER}", rig.token)).await;
     browser.until_says("Needs attention").await;
     browser.keys(&TAB.to_string()).await;

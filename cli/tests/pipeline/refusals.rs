@@ -183,7 +183,7 @@ async fn a_chunk_that_waits_for_a_locked_user_gives_its_place_back(backend: Back
     let mut pipeline = one_chunk(backend).await;
     pipeline.import("email,first_name\nheld@example.com,Before\n", &ImportOptions::default()).await;
     let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("begin; select from users where email = 'held@example.com' for update")
+    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; select from users where email = 'held@example.com' for update")
         .execute(&mut holder)
         .await
         .unwrap();

@@ -115,7 +115,10 @@ async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backen
     assert!(!sent.is_empty() && sent.iter().all(|chunk| chunk.sent_at.is_some()), "{sent:?}");
     // A worker that is at it is told by its name.
     let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("begin; lock table users in share mode").execute(&mut holder).await.unwrap();
+    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; lock table users in share mode")
+        .execute(&mut holder)
+        .await
+        .unwrap();
     let worker = pipeline.worker(2);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -139,7 +142,7 @@ async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backen
 async fn a_chunk_that_waits_for_a_silent_database_says_so() {
     let mut pipeline = Pipeline::new(Backend::Postgres).await;
     pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
-    let slow = "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1.7); return null; end $$";
+    let slow = "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(3.4); return null; end $$";
     execute(&pipeline, slow).await;
     execute(
         &pipeline,
@@ -148,11 +151,11 @@ async fn a_chunk_that_waits_for_a_silent_database_says_so() {
     .await;
     let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     let dispatcher = pipeline.dispatcher();
-    let options = WorkerOptions { deadline: Duration::from_secs(3), ..outages::options() };
+    let options = WorkerOptions { deadline: Duration::from_secs(6), ..outages::options() };
     let worker = Worker::start(pipeline.store.clone(), pipeline.queue.clone(), options);
     let waits = until(&pipeline, import, |progress| progress.problem.is_some()).await;
     let problem = waits.problem.unwrap();
-    assert_eq!(problem.message, "the database did not answer within 3 s");
+    assert_eq!(problem.message, "the database did not answer within 6 s");
     assert!(problem.chunks > 0 && problem.since.is_some(), "{problem:?}");
     // Before the worker gives up and has it written with the chunk.
     assert!(listed(&pipeline, import, ChunkFilter::default()).await.iter().all(|chunk| chunk.deferrals == 0));
@@ -237,7 +240,10 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
     let deadline = Instant::now() + Duration::from_secs(60);
     // A worker that lives and takes nothing: it waits for the lock.
     let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("begin; lock table users in share mode").execute(&mut holder).await.unwrap();
+    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; lock table users in share mode")
+        .execute(&mut holder)
+        .await
+        .unwrap();
     let worker = pipeline.worker(1);
     loop {
         let known = status::of(&pipeline.store, pipeline.tenant, &[older, younger], &bounds).await.unwrap();
@@ -326,8 +332,11 @@ async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
     let source = pipeline.accepted(&people(1), &manual).await;
     let other = tenants::create(store, &"other".parse().unwrap(), "Other").await.unwrap().into_inner().id;
     // A window that is full, and a dispatcher and a worker that live.
-    holders::say(store, clock::new_id(), "dispatcher 1", None, &[], None).await.unwrap();
-    holders::say(store, clock::new_id(), "worker 1", None, &[], None).await.unwrap();
+    let ids = (clock::new_id(), clock::new_id());
+    let live = async || {
+        holders::say(store, ids.0, "dispatcher 1", None, &[], None).await.unwrap();
+        holders::say(store, ids.1, "worker 1", None, &[], None).await.unwrap();
+    };
     copied(&pipeline, source, pipeline.tenant, 0..150, "1 hour").await;
     copied(&pipeline, source, other, 150..153, "2 hours").await;
     copied(&pipeline, source, pipeline.tenant, 153..154, "1 minute").await;
@@ -337,19 +346,23 @@ async fn imports_that_stand_still_are_found_behind_any_number_that_wait() {
     execute(&pipeline, sql).await;
     // No place in the window is free, so that whoever has no problem waits for others.
     let full = Bounds { window: Some(0), ..BOUNDS };
+    live().await;
     let stalled = status::stalled(store, &full).await.unwrap();
     assert_eq!((stalled.count, stalled.first.len()), (1, 1), "{stalled:?}");
     assert_eq!(stalled.first[0].progress.problem.as_ref().unwrap().message, "the disk is full");
     // Places are free, and nothing is sent: all of them stand still, the longest first, and as many are told as can be read.
     let free = Bounds { window: Some(8), ..BOUNDS };
+    live().await;
     let stalled = status::stalled(store, &free).await.unwrap();
     assert_eq!((stalled.count, stalled.first.len()), (154, status::TOLD));
     assert_eq!(stalled.first[0].tenant, other);
     assert_eq!(stalled.first[0].progress.waits_for, Some(WaitsFor::Dispatch));
     tenants::set_disabled(store, &"other".parse().unwrap(), true).await.unwrap();
+    live().await;
     let stalled = status::stalled(store, &free).await.unwrap();
     assert_eq!((stalled.count, stalled.first[0].tenant), (151, pipeline.tenant));
     // They count for the age of the oldest import neither.
+    live().await;
     let figures = figures::read(store, &free).await.unwrap();
     assert!((3600.0..7200.0).contains(&figures.oldest_seconds), "{figures:?}");
     assert_eq!((figures.around.workers, figures.around.dispatchers), (1, 1));

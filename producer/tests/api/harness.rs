@@ -8,7 +8,7 @@ use muster_producer::webhook::{Targets, WebhookOptions};
 use muster_producer::{Producer, ProducerOptions};
 use muster_queue::{Queue, QueueOptions, Topology};
 use muster_store::tokens::NewToken;
-use muster_store::{Store, tenants, tokens};
+use muster_store::{Store, dispatch, tenants, tokens};
 use muster_testkit::TestDatabase;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -118,6 +118,17 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut look: impl F
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Completes the imports whose chunks have all ended. One that the server's dispatcher completes at this moment is waited for.
+pub(crate) async fn until_completed(store: &Store) {
+    until("what has ended is completed", async || {
+        dispatch::complete_ended(store).await.unwrap();
+        let none = "select not exists (select from imports as i where i.state in ('planning', 'running', 'paused') and not exists (
+                        select from chunks where import_id = i.id and state in ('staged', 'dispatched', 'retryable')))";
+        sqlx::query_scalar(none).fetch_one(store.pool()).await.unwrap()
+    })
+    .await;
 }
 
 pub(crate) async fn token(store: &Store, tenant: &Tenant, name: &str, scopes: &[Scope]) -> String {

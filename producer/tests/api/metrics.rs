@@ -120,6 +120,9 @@ async fn what_is_received_waits_and_is_refused_is_among_the_metrics() {
         let scrape = Scrape::of(&server).await;
         scrape.get("muster_imports{state=\"running\"}") == 1.0
             && scrape.get("muster_chunks{state=\"dispatched\"}") == 1.0
+            // Claimed first, then published; and counted at most each second.
+            && scrape.get("muster_queue_messages{state=\"ready\"}") == 1.0
+            && scrape.get("muster_processes{kind=\"dispatcher\"}") == 1.0
     })
     .await;
     let scrape = Scrape::of(&server).await;

@@ -377,7 +377,7 @@ pub enum Costs {
 const DEFER: ChunkStep = ChunkStep::of("defer", ChunkState::Dispatched, ChunkState::Retryable);
 
 /// Ends this worker's attempt without an outcome: the chunk may be dispatched again after a while. False for a chunk that is
-/// with the workers no more.
+/// with the workers no more: of that, only the note is taken away, since notes that are left behind count as deaths.
 pub async fn defer(
     connection: &mut PgConnection,
     chunk: ChunkId,
@@ -407,9 +407,13 @@ pub async fn defer(
         &DEFER.from(),
         later.costs == Costs::Deferral || fault::mutant(Mutant::WaitingIsADeferral) && !spends,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(moved.rows_affected() == 1)
+    let is_deferred = moved.rows_affected() == 1;
+    if !is_deferred {
+        release(connection, chunk, worker).await?;
+    }
+    Ok(is_deferred)
 }
 
 /// Takes this worker's note away: it gives the chunk back, and nothing that the chunk did is the reason.

@@ -130,7 +130,7 @@ async fn execute(connection: &mut PgConnection, sql: String) {
         .expect("the role may create and drop databases");
 }
 
-/// Drops a few databases of tests that are over: made a while ago, and no session in them.
+/// Drops a few databases of tests that are over: made longer ago than a test may take, and no session in them.
 async fn sweep(admin: &mut PgConnection) {
     let mine: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
         .bind(SWEEP_LOCK)
@@ -144,7 +144,7 @@ async fn sweep(admin: &mut PgConnection) {
         "select datname::text
            from pg_database
           where datname ~ '^muster_test_[0-9]+_[0-9]+_[0-9]+$'
-            and to_timestamp(split_part(datname, '_', 4)::numeric / 1000000) < now() - interval '2 minutes'
+            and to_timestamp(split_part(datname, '_', 4)::numeric / 1000000) < now() - interval '10 minutes'
             and not exists (select from pg_stat_activity where pg_stat_activity.datname = pg_database.datname)
           limit 4",
     )

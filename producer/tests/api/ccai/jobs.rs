@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Server, token, until};
+use crate::harness::{Server, token, until, until_completed};
 
 /// Each record is a chunk of its own, in one of two lanes.
 pub(super) async fn start() -> Server {
@@ -97,6 +97,7 @@ async fn mark_heads_dead(server: &Server, most: usize) -> usize {
 
 async fn mark_all_dead(server: &Server) {
     while mark_heads_dead(server, usize::MAX).await > 0 {}
+    until_completed(&server.store).await;
 }
 
 #[tokio::test]

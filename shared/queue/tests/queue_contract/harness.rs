@@ -22,12 +22,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The delivery limit of every test's queue.
 pub(crate) const DELIVERY_LIMIT: u32 = 3;
 
-/// Limits so short that a test can wait for them.
+/// Limits so short that a test can wait for them. A broker that is busy with a large body answers no probe meanwhile.
 pub(crate) fn options() -> QueueOptions {
     QueueOptions {
         publish_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
-        health_interval: Duration::from_millis(300),
+        health_interval: Duration::from_secs(2),
         ..QueueOptions::default()
     }
 }

@@ -93,12 +93,17 @@ async fn a_delivery_of_a_lost_connection_cannot_be_acked() {
     .await;
 }
 
+/// Connects and declares the queue before that, which may take longer than a publish may take in the test.
+async fn publish_first(rig: &Rig) {
+    retry(Policy::RECONNECT, QueueError::kind, || rig.queue.publish(message(1))).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_broker_fails_a_publish_in_time() {
     let options = QueueOptions { publish_timeout: Duration::from_millis(500), ..options() };
     let (rig, proxy) = proxied(options).await;
     run(rig, |rig| async move {
-        rig.queue.publish(message(1)).await.unwrap();
+        publish_first(&rig).await;
         proxy.freeze_for_good();
         // First on the connection that is open, then on one that never comes to be.
         for _ in 0..2 {
@@ -122,7 +127,7 @@ async fn an_alarm_of_the_broker_fails_a_publish_in_time_and_is_named() {
     let options = QueueOptions { publish_timeout: Duration::from_millis(500), ..options() };
     let (rig, proxy) = proxied(options).await;
     run(rig, |rig| async move {
-        rig.queue.publish(message(1)).await.unwrap();
+        publish_first(&rig).await;
         proxy.say(BLOCKED);
         // The alarm is on its way: a publish may still slip through before it.
         let mut alarmed = None;
@@ -160,7 +165,7 @@ async fn a_queue_whose_files_the_broker_lost_is_declared_anew() {
     let broken_after = Duration::from_millis(300);
     let options = QueueOptions { publish_timeout: Duration::from_secs(1), broken_after, ..options() };
     run(Rig::rabbit_at(url, 1000, options), |rig| async move {
-        rig.queue.publish(message(1)).await.unwrap();
+        publish_first(&rig).await;
         lose_files(&rig.topology.queue());
         rig.queue.publish(message(2)).await.unwrap_err();
         let mut consumer =
