@@ -47,11 +47,17 @@ with_path() { # URL PATH: the same server, another database
     printf '%s/%s%s' "${BASH_REMATCH[1]}" "$2" "${BASH_REMATCH[3]:-}"
 }
 
-# Held both at a time, so that they differ.
+# Below the range that outgoing connections take theirs from, as in services.sh.
 two_free_ports() {
-    python3 -c 'import socket
-both = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-print(*(s.getsockname()[1] for s in both))'
+    python3 -c 'import random, socket
+def free(port):
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+        return True
+    except OSError:
+        return False
+ports = filter(free, random.sample(range(15000, 31000), 1000))
+print(next(ports), next(ports))'
 }
 
 down() {

@@ -1,6 +1,5 @@
 //! A database, a queue, a producer and a worker of one's own, and a client that sends its requests until they are answered.
 
-use std::net::TcpListener;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,8 +74,7 @@ impl Rig {
         catalog::apply(&store, tenant, &organizations).await.unwrap();
         let prefix = format!("test-{}", clock::new_id().simple());
         let topology = Topology::new(prefix.as_str()).unwrap();
-        // A port that was free a moment ago.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = muster_testkit::free_address();
         let mut desk = Desk::new()
             .set("DATABASE_URL", url)
             .set("MUSTER_BROKER_PREFIX", &prefix)

@@ -3,6 +3,7 @@
 //! - [`oracle::Oracle`] tells what an import must come to, record by record; [`engine::Engine`] runs the shipped parser, validation and
 //!   planner on a [`table::Table`] that stands for the store; [`undo::Reference`] is the rule by which an undo takes back;
 //! - [`hostile::Upload`] makes files that are as hostile as they can be, [`fuzz`] changes bytes at random, by a seed ([`random::Random`]);
+//! - [`free_address`] is one for a server that a test starts;
 //! - [`corpus`] and [`input`] read the files of `shared/test_data` and what they must come to, [`sources`] the project's own sources;
 //! - with the feature `database`: [`TestDatabase`], a database of one's own on the real PostgreSQL, and [`proxy::Proxy`], which breaks
 //!   connections;
@@ -23,6 +24,7 @@
     )
 )]
 
+mod address;
 pub mod corpus;
 #[cfg(feature = "database")]
 mod database;
@@ -39,6 +41,8 @@ pub mod soak;
 pub mod sources;
 pub mod table;
 pub mod undo;
+
+pub use address::free_address;
 
 #[cfg(feature = "database")]
 pub use database::TestDatabase;

@@ -2,7 +2,7 @@
 //! its bound after each load. `MUSTER_MEMORY=long` sends the sizes of `make memory`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use muster_domain::token::Scope;
@@ -67,7 +67,7 @@ impl Rig {
                 NewToken::NameTaken(_) => panic!("the name is taken"),
             }
         });
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = muster_testkit::free_address();
         let mut desk = Desk::new().set("DATABASE_URL", &database.url()).set("MUSTER_HTTP_LISTEN", &address);
         for (name, value) in settings {
             desk = desk.set(name, value);

@@ -4,7 +4,7 @@ mod looking;
 mod workers;
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use muster_queue::{Queue, QueueOptions, Topology};
@@ -61,8 +61,7 @@ impl Services {
         let prefix = format!("test-{}", clock::new_id().simple());
         let topology = Topology::new(prefix.as_str()).unwrap();
         let queue = Queue::rabbit(&broker, topology, QueueOptions::default()).unwrap();
-        // A port that was free a moment ago.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = muster_testkit::free_address();
         let desk = Desk::new()
             .set("DATABASE_URL", &database.url())
             .set("AMQP_URL", &broker)

@@ -97,8 +97,7 @@ fn the_parts_of_a_program_stop_at_the_same_time() {
         .set("MUSTER_HTTP_SHUTDOWN_GRACE", "1s")
         .set("MUSTER_WORKER_DEADLINE", "60s");
     desk.write("users.csv", "email\na@example.com\n");
-    // A port that was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = muster_testkit::free_address();
     let mut child = desk.start(&["serve", "--listen", &address], Stdio::null());
     let stdout = lines(child.stdout.take().unwrap());
     let stderr = lines(child.stderr.take().unwrap());

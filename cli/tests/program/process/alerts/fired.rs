@@ -3,7 +3,6 @@
 use reqwest::{Method, StatusCode};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::prometheus::free_address;
 use super::rig::Rig;
 
 /// Each alert, and what was done to make it fire. The runbook says the same.
@@ -147,7 +146,7 @@ async fn until_none_is_open(rig: &Rig) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_and_records_that_fail_are_told() {
-    let collector = format!("http://{}", free_address());
+    let collector = format!("http://{}", muster_testkit::free_address());
     let settings = [
         ("MUSTER_TRACE_ENDPOINT", &*collector),
         ("MUSTER_TRACE_RATIO", "1"),

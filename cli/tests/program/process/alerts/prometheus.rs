@@ -1,7 +1,6 @@
 //! A real Prometheus that scrapes real programs, with the rules of deploy/prometheus. Its durations (`for:`) are shortened, minutes to
 //! seconds; nothing else of the rules is changed.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -28,11 +27,6 @@ pub(super) fn faster(rules: &str) -> String {
     rules.lines().map(shortened).collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// An address of this machine that was free a moment ago.
-pub(super) fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 /// A Prometheus of one's own. Dropped, it ends.
 pub(super) struct Prometheus {
     child: Child,
@@ -56,7 +50,7 @@ impl Prometheus {
             jobs.concat()
         );
         desk.write("prometheus.yml", config);
-        let address = free_address();
+        let address = muster_testkit::free_address();
         let child = Command::new("prometheus")
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=series", "--log.level=warn"])
             .arg(format!("--web.listen-address={address}"))

@@ -16,7 +16,7 @@ use muster_testkit::proxy::Proxy;
 use reqwest::{Method, StatusCode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::prometheus::{Prometheus, free_address};
+use super::prometheus::Prometheus;
 use crate::harness::{Desk, until};
 
 pub(super) struct Rig {
@@ -52,7 +52,7 @@ impl Rig {
         let queue = Queue::rabbit(&amqp, topology, QueueOptions::default()).unwrap();
         let (database, through_database) = Proxy::before(&own.url()).await;
         let (broker, through_broker) = Proxy::before(&amqp).await;
-        let (address, worker_address) = (free_address(), free_address());
+        let (address, worker_address) = (muster_testkit::free_address(), muster_testkit::free_address());
         let common = [
             ("DATABASE_URL", own.url()),
             ("AMQP_URL", amqp),
