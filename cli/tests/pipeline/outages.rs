@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 
 use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
-use crate::refusals::{chunks, deferred, execute};
+use crate::refusals::{chunks, deferred, execute, holder};
 
 on_both_queues!(
     connections_that_lead_nowhere_hold_no_worker,
@@ -189,11 +189,7 @@ async fn lost_sessions_of_the_database_spend_no_attempt(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
     let mut operator = pipeline.store.connection().await.unwrap();
-    let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("set application_name = 'holder'; set idle_in_transaction_session_timeout = 0; begin; select from users for update")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = holder(&pipeline, "set application_name = 'holder'; select from users for update").await;
     let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(2));
     let mut ended = Vec::new();
@@ -236,11 +232,7 @@ async fn a_stop_in_an_outage_leaves_no_note_behind(backend: Backend) {
     let mut pipeline = Pipeline::new(backend).await;
     let away = Away::new(&mut pipeline, backend).await;
     pipeline.import("email\nuser7@example.com\n", &ImportOptions::default()).await;
-    let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; select from users for update")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = holder(&pipeline, "select from users for update").await;
     let import = pipeline.accepted(&people(20), &ImportOptions::default()).await;
     // Long enough for the chunk to be in work until the database goes away.
     let deadline = WorkerOptions::default().deadline;

@@ -11,7 +11,7 @@ use muster_domain::outcome::Outcome;
 use muster_queue::{Headers, Message};
 use muster_store::{dispatch, lifecycle, tenants};
 use muster_worker::{Worker, WorkerOptions};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
@@ -33,6 +33,14 @@ async fn one_chunk(backend: Backend) -> Pipeline {
 pub(crate) async fn execute(pipeline: &Pipeline, sql: &str) {
     let mut connection = pipeline.store.connection().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+}
+
+/// A session that has taken these locks and keeps them until it is told otherwise, however long it says nothing.
+pub(crate) async fn holder(pipeline: &Pipeline, locks: &str) -> PgConnection {
+    let mut session = pipeline.store.connection().await.unwrap();
+    let begin = format!("set idle_in_transaction_session_timeout = 0; begin; {locks}");
+    sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut session).await.unwrap();
+    session
 }
 
 /// State, reason, attempts and deferrals of each chunk of an import.
@@ -182,11 +190,7 @@ async fn what_refuses_everybody_and_ends_meanwhile_fails_no_record() {
 async fn a_chunk_that_waits_for_a_locked_user_gives_its_place_back(backend: Backend) {
     let mut pipeline = one_chunk(backend).await;
     pipeline.import("email,first_name\nheld@example.com,Before\n", &ImportOptions::default()).await;
-    let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; select from users where email = 'held@example.com' for update")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = holder(&pipeline, "select from users where email = 'held@example.com' for update").await;
     let waits =
         pipeline.accepted("email,first_name\nheld@example.com,After\n", &ImportOptions::default()).await;
     let dispatcher = pipeline.dispatcher();

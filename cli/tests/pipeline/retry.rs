@@ -158,7 +158,7 @@ async fn a_retry_keeps_what_was_found_in_the_file() {
     );
     let inserted = (Outcome::Inserted, folded, Vec::new());
     assert_eq!(told(pipeline.records(import, None).await), [inserted, before[1].clone()]);
-    // What is uploaded is kept of the one that failed alone.
+    // Only the record that failed keeps its source.
     let sources = "select source is not null from record_issues order by record";
     let sources: Vec<bool> = sqlx::query_scalar(sources).fetch_all(&mut connection).await.unwrap();
     assert_eq!(sources, [false, true]);

@@ -21,7 +21,7 @@ use muster_worker::{Worker, WorkerOptions};
 use crate::harness::{Backend, Pipeline, people};
 use crate::on_both_queues;
 use crate::outages;
-use crate::refusals::{deferred, execute};
+use crate::refusals::{deferred, execute, holder};
 
 on_both_queues!(
     an_import_that_the_database_refuses_tells_why_since_when_and_when_it_is_tried_again,
@@ -114,11 +114,7 @@ async fn an_import_that_no_worker_takes_stands_still_and_says_so(backend: Backen
     let sent = listed(&pipeline, import, sent).await;
     assert!(!sent.is_empty() && sent.iter().all(|chunk| chunk.sent_at.is_some()), "{sent:?}");
     // A worker that is at it is told by its name.
-    let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; lock table users in share mode")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = holder(&pipeline, "lock table users in share mode").await;
     let worker = pipeline.worker(2);
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -239,11 +235,7 @@ async fn an_import_that_waits_for_its_turn_or_for_people_does_not_stand_still() 
     let bounds = Bounds { window: Some(1), ..BOUNDS };
     let deadline = Instant::now() + Duration::from_secs(60);
     // A worker that lives and takes nothing: it waits for the lock.
-    let mut holder = pipeline.store.connection().await.unwrap();
-    sqlx::raw_sql("set idle_in_transaction_session_timeout = 0; begin; lock table users in share mode")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let mut holder = holder(&pipeline, "lock table users in share mode").await;
     let worker = pipeline.worker(1);
     loop {
         let known = status::of(&pipeline.store, pipeline.tenant, &[older, younger], &bounds).await.unwrap();

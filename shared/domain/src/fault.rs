@@ -717,6 +717,8 @@ table! {
         NulInTexts = "nul_in_texts",
         /// A worker that finds nothing to do leaves what it noted before.
         NoteOfNothing = "note_of_nothing",
+        /// A chunk that was taken back before its worker deferred it stays noted as begun.
+        LateDeferralKeepsNote = "late_deferral_keeps_note",
         /// A chunk whose turn comes after another's counts as deferred.
         WaitingIsADeferral = "waiting_is_a_deferral",
         /// Reads may take every connection to the database.

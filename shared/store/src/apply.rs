@@ -377,7 +377,7 @@ pub enum Costs {
 const DEFER: ChunkStep = ChunkStep::of("defer", ChunkState::Dispatched, ChunkState::Retryable);
 
 /// Ends this worker's attempt without an outcome: the chunk may be dispatched again after a while. False for a chunk that is
-/// with the workers no more: of that, only the note is taken away, since notes that are left behind count as deaths.
+/// with the workers no more. Then only the worker's note is taken away: notes that are left behind count as deaths.
 pub async fn defer(
     connection: &mut PgConnection,
     chunk: ChunkId,
@@ -410,7 +410,7 @@ pub async fn defer(
     .execute(&mut *connection)
     .await?;
     let is_deferred = moved.rows_affected() == 1;
-    if !is_deferred {
+    if !is_deferred && !fault::mutant(Mutant::LateDeferralKeepsNote) {
         release(connection, chunk, worker).await?;
     }
     Ok(is_deferred)

@@ -55,8 +55,9 @@ pub fn drift_of_undo(planned: &PlannedRecord, now: &ChangeResult) -> Option<Drif
     let found: BTreeSet<&String> = now.exceptions.iter().collect();
     let foreseen = planned.exceptions.as_ref().map_or_else(|| found.clone(), |paths| paths.iter().collect());
     let fields: Vec<String> = foreseen.symmetric_difference(&found).map(|path| (*path).clone()).collect();
-    let before = now.is_rewritten && planned.verdict() == Verdict::UNCHANGED;
-    let is_same = (planned.verdict() == now.verdict || before) && fields.is_empty();
+    // What an earlier program planned (`ChangeResult::is_rewritten`).
+    let is_earlier_plan = now.is_rewritten && planned.verdict() == Verdict::UNCHANGED;
+    let is_same = (planned.verdict() == now.verdict || is_earlier_plan) && fields.is_empty();
     (!is_same).then(|| Drift { fields, planned: planned.verdict(), now: now.verdict })
 }
 

@@ -192,7 +192,7 @@ fn later_chunks_lie_over_what_is_there_and_over_earlier_ones() {
     assert!(known.users.iter().all(|user| user.enrolled && user.version == 2));
 }
 
-/// Programs of before left numbers that are written in another way, and planned so; now they are written as before again.
+/// Earlier programs did not write such numbers, and planned so.
 #[test]
 fn numbers_that_are_written_as_before_again_are_what_an_earlier_program_planned() {
     let user = Uuid::from_u128(1);

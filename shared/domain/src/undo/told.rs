@@ -47,8 +47,8 @@ pub struct ChangeResult {
     pub kept: Vec<Kept>,
     /// Where it is not simply as before the change again, sorted: fields that it does not give back, and flags that it removes besides.
     pub exceptions: Vec<String>,
-    /// What it writes is numbers alone, which stay the same and are written as before again (`1` for `1.0`). Programs of before left them,
-    /// and said so in their plans: unchanged.
+    /// It only writes numbers as they were written before (`1` for `1.0`); no value changes. Earlier programs did not write them, and
+    /// their plans say `unchanged`.
     pub is_rewritten: bool,
     /// Why it failed.
     pub error: Option<RecordError>,

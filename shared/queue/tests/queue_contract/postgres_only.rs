@@ -182,9 +182,8 @@ async fn without_its_tables_the_queue_fails_for_good() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_a_transient_error() {
-    // Bound and let go: nobody listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let away = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+    let nobody: std::net::SocketAddr = muster_testkit::free_address().parse().unwrap();
+    let away = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(nobody.port());
     let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(500)).connect_lazy_with(away);
     let queue = Queue::postgres(pool, muster_queue::Topology::new("test").unwrap(), options());
     assert_eq!(queue.publish(message(1)).await.unwrap_err().kind(), ErrorKind::Transient);

@@ -249,10 +249,9 @@ async fn an_address_that_is_none_is_refused_without_repeating_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_is_a_transient_error() {
-    // Bound and let go: nobody listens there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = muster_testkit::free_address();
     let topology = Topology::new("test").unwrap();
-    let queue = Queue::rabbit(&format!("amqp://127.0.0.1:{port}/%2f"), topology, options()).unwrap();
+    let queue = Queue::rabbit(&format!("amqp://{nobody}/%2f"), topology, options()).unwrap();
     assert_eq!(queue.publish(message(1)).await.unwrap_err().kind(), ErrorKind::Transient);
     assert_eq!(queue.consumer(1).await.unwrap_err().kind(), ErrorKind::Transient);
 }

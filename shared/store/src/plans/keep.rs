@@ -129,8 +129,8 @@ struct Later {
 /// The chunks that were planned since the earlier ones were read, but for those without keys. None on the second try, which has had the
 /// lock since before that.
 ///
-/// Where a database was restored from a dump, its transactions are numbered anew, and plans of before have numbers that are still to come:
-/// they are known to be earlier. Those whose numbers were given again may be taken for later ones, and their chunk is planned twice.
+/// Where a database was restored from a dump, its transactions are numbered anew. A plan with a number that is still to come was made
+/// before that, so it is an earlier one. One whose number was given again may be taken for a later one; then the chunk is planned twice.
 async fn since(
     connection: &mut PgConnection,
     planning: &Planning<'_>,

@@ -251,3 +251,29 @@ async fn a_chunk_whose_turn_comes_later_is_charged_nothing() {
         assert_eq!(told, charged, "{costs:?}");
     }
 }
+
+/// It was taken back while its worker could not go on with it.
+#[tokio::test]
+async fn a_chunk_that_is_deferred_too_late_keeps_no_note_of_its_worker() {
+    let store = TestDatabase::create().await.store().await;
+    let tenant = tenants::ensure_default(&store).await.unwrap().into_inner().id;
+    let (_, chunk) = chunk_in(&store, tenant, ChunkState::Dispatched, ImportState::Running).await;
+    let worker = Uuid::from_u128(1);
+    sqlx::query("update chunks set begun = array[$2, $3] where id = $1")
+        .bind(chunk.get())
+        .bind(worker)
+        .bind(Uuid::from_u128(2))
+        .execute(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(dispatch::take_back(&store, &[chunk]).await.unwrap(), 1);
+    let later = Later { delay: Duration::from_secs(1), problem: "it waits", costs: Costs::Deferral };
+    let mut connection = store.dedicated_connection().await.unwrap();
+    assert!(!apply::defer(&mut connection, chunk, worker, later).await.unwrap());
+    let told: (String, Vec<Uuid>) = sqlx::query_as("select state, begun from chunks where id = $1")
+        .bind(chunk.get())
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(told, ("staged".to_owned(), vec![Uuid::from_u128(2)]));
+}

@@ -1,5 +1,6 @@
-//! What is told of records that are tried once more: their errors and sources go, and what they were warned of while the file was received stays,
-//! since nobody looks at the file a second time. What applying warned of goes too: it will be told anew where it is still so.
+//! What is told of records that are tried once more: their errors and sources go, and what they were warned of while the file was
+//! received stays, since nobody looks at the file a second time. What applying warned of goes too: it will be told anew where it is
+//! still so.
 
 use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ImportId;
