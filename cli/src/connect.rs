@@ -223,7 +223,7 @@ impl Session {
         if aborted > 0 {
             tracing::warn!(aborted, "imports that an earlier run was still receiving are aborted");
         }
-        dispatch::take_back_all(&self.store).await?;
+        dispatch::stage_all_again(&self.store).await?;
         Ok(())
     }
 

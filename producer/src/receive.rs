@@ -8,8 +8,8 @@
 
 mod compression;
 mod days;
+mod packing;
 mod parsing;
-mod sealing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(2);
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// Pieces waiting between two tasks.
 const WAITING: usize = 8;
-/// Parts waiting to be sealed. Chunks in them are not compressed yet.
+/// Parts waiting to be packed. Chunks in them are not compressed yet.
 const CUT: usize = 3;
 
 /// How an upload is received: its bounds, and how its file is written.
@@ -245,8 +245,8 @@ async fn run(
     let dialect = Dialect { flexible: import.options.rows == Rows::Flexible, ..limits.dialect };
     let limits = ReceiveLimits { dialect, ..limits };
     let (decoded, to_parse) = mpsc::channel(WAITING);
-    let (cut, to_seal) = mpsc::channel(CUT);
-    let (sealed, to_stage) = mpsc::channel(WAITING);
+    let (cut, to_pack) = mpsc::channel(CUT);
+    let (packed, to_stage) = mpsc::channel(WAITING);
     let decode = tokio::spawn(compression::decode(encoding, limits, incoming, decoded));
     let (rules, key) = match rules(&store, &import).await {
         Ok(found) => found,
@@ -255,15 +255,15 @@ async fn run(
     let repeats = Repeats::new(&rules.options, limits.repeats);
     let parse =
         tokio::task::spawn_blocking(move || Intake::new(rules, key, limits, allowance, cut).run(to_parse));
-    let seal = tokio::task::spawn_blocking(move || sealing::seal(repeats, to_seal, &sealed));
+    let pack = tokio::task::spawn_blocking(move || packing::pack(repeats, to_pack, &packed));
     let staging = traces::span("stage");
     let staged = crate::stage::stage(&store, import.id, import.tenant, to_stage).await;
     staging.end();
     // Each task ends when the one it writes to has gone, so waiting for all of them in this order cannot hang.
-    let sealed = join(seal).await;
+    let packed = join(pack).await;
     let parsed = join(parse).await;
     let decoded = join(decode).await;
-    let outcome = match (decoded, sealed.and_then(|differ| Ok((differ, parsed?))), staged) {
+    let outcome = match (decoded, packed.and_then(|differ| Ok((differ, parsed?))), staged) {
         (_, _, Err(error)) => Err(Failure::Store(error)),
         // Transport errors take precedence: a body that stops early is not an error of the file.
         (Err(failure), _, _) | (_, Err(failure), _) => Err(failure),

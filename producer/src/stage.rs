@@ -1,4 +1,4 @@
-//! Staging: writes chunks to the store as they are sealed, and renews the import's lease meanwhile.
+//! Staging: writes chunks to the store as they are packed, and renews the import's lease meanwhile.
 
 use std::time::Duration;
 

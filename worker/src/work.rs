@@ -154,7 +154,7 @@ fn interpret(label: &Label, report: Report, started: Instant, attempt: u32) -> (
         Report::NothingToDo => (Applied::NothingToDo, String::new()),
         Report::Unknown => (Applied::Unknown, String::new()),
         Report::Foreign => (Applied::Foreign, String::new()),
-        // The caller met it by seclusion before; another worker may have died over the chunk since.
+        // The caller met it by isolation before; another worker may have died over the chunk since.
         Report::NeedsIsolation => (Applied::StoreUnreachable, String::new()),
         Report::Spent => (Applied::Spent, "the worker died while applying it, as often as it may".into()),
         Report::Newer(why) if fault::mutant(Mutant::NewerSpendsAttempts) => {

@@ -10,7 +10,7 @@ use muster_domain::error::{ErrorCode, FileError};
 use muster_domain::id::{GroupId, ImportId, TenantId};
 use muster_domain::import::ImportState;
 use muster_domain::options::Start;
-use muster_domain::parse::{SkipLines, TextEncoding};
+use muster_domain::parse::{Dialect, SkipLines, TextEncoding};
 use muster_domain::receive::{NewImport, Provenance};
 use muster_domain::request::{BRAKE, ImportRequest, OptionsError};
 use muster_producer::api::PlanView;
@@ -212,7 +212,9 @@ fn receive_error(error: ReceiveError) -> anyhow::Error {
 
 /// What the request is: the file's bytes and everything asked. Two runs of one command have the same.
 fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[u8; 32]> {
-    let dialect = resolved.dialect;
+    // All fields are named, so that a new one is not forgotten. `flexible` stands in the options; the others no command can ask for.
+    let Dialect { delimiter, encoding, skip_lines, flexible: _, handmade: _, lax_quotes: _ } =
+        resolved.dialect;
     let mut options = resolved.import.options.clone();
     // The group of a plan may be made between two runs of a command.
     if let Some(place) =
@@ -223,9 +225,9 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
     let asked = (
         &options,
         &resolved.import.filename,
-        dialect.delimiter,
+        delimiter,
         // As earlier versions wrote it: a command that is run again must find the import that it began.
-        match dialect.skip_lines {
+        match skip_lines {
             SkipLines::Refuse => "Told".to_owned(),
             given => format!("{given:?}"),
         },
@@ -234,7 +236,7 @@ fn request_hash(digest: [u8; 32], resolved: &ResolvedImport) -> anyhow::Result<[
     let mut hash = Sha256::new();
     hash.update(digest);
     hash.update(serde_json::to_vec(&asked)?);
-    hash.update(dialect.encoding.map(TextEncoding::as_str).unwrap_or_default());
+    hash.update(encoding.map(TextEncoding::as_str).unwrap_or_default());
     if let Some(parent) = resolved.import.provenance.mends {
         hash.update(parent.get());
     }

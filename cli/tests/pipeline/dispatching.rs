@@ -529,13 +529,13 @@ async fn a_chunk_is_silent_only_while_no_process_that_lives_holds_it() {
     assert!(holders::of(store, &[chunk]).await.unwrap().is_empty());
     assert!(holders::list(store).await.unwrap().is_empty());
     assert_eq!(holders::delete_gone(store).await.unwrap(), 1);
-    assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 1);
-    assert_eq!(dispatch::take_back(store, &[chunk]).await.unwrap(), 0, "it is staged already");
+    assert_eq!(dispatch::stage_again(store, &[chunk]).await.unwrap(), 1);
+    assert_eq!(dispatch::stage_again(store, &[chunk]).await.unwrap(), 0, "it is staged already");
     // A claim that nobody published, of a process that is gone.
     dispatch::claim_to_publish(store, &[chunk], &[], 60.0).await.unwrap();
-    assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 0, "it has just been claimed");
+    assert_eq!(dispatch::stage_claims_again(store).await.unwrap(), 0, "it has just been claimed");
     sqlx::query("update chunks set claim_until = now()").execute(store.pool()).await.unwrap();
-    assert_eq!(dispatch::take_back_claims(store).await.unwrap(), 1);
+    assert_eq!(dispatch::stage_claims_again(store).await.unwrap(), 1);
     pipeline.finish().await;
 }
 

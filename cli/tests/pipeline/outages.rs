@@ -294,7 +294,7 @@ async fn a_worker_that_finds_nothing_to_do_leaves_no_note_behind() {
         assert!(Instant::now() < deadline, "nothing is being applied");
         tokio::task::yield_now().await;
     }
-    let taken = dispatch::take_back_all(&pipeline.store).await.unwrap();
+    let taken = dispatch::stage_all_again(&pipeline.store).await.unwrap();
     assert_eq!(i64::try_from(taken).unwrap(), chunks_of_it);
     fail::remove("rules");
     while notes().await > 0 {

@@ -11,7 +11,7 @@ use muster_runtime::clock;
 use muster_store::lifecycle::{self, Transition};
 use muster_store::problems::{self, Cause};
 use muster_store::records::{self, RecordFilter, RecordReport};
-use muster_store::{Store, StoreOptions, apply, dispatch, progress};
+use muster_store::{Store, StoreOptions, apply, console_figures, dispatch};
 use muster_testkit::proxy::{Proxy, Then};
 use sqlx::{Connection, PgConnection};
 
@@ -93,9 +93,9 @@ async fn a_retry_of_one_record_is_told_as_one_record() {
     let csv = "email,first_name\nada@example.com,Ada\nbea@example.com,Bea\ncea@example.com,Cea\nnobody,Dea\n";
     let import = pipeline.import(csv, &ImportOptions::default()).await.id;
     let settled = async || {
-        let whole = progress::settled_of_import(&store, tenant, import, 60.0).await.unwrap();
+        let whole = console_figures::settled_of_import(&store, tenant, import, 60.0).await.unwrap();
         let since = clock::now() - chrono::TimeDelta::hours(6);
-        assert_eq!(progress::settled(&store, tenant, since, 60.0).await.unwrap(), whole);
+        assert_eq!(console_figures::settled(&store, tenant, since, 60.0).await.unwrap(), whole);
         whole.into_iter().map(|stretch| (stretch.done, stretch.failed)).collect::<Vec<_>>()
     };
     assert_eq!(settled().await, [(2, 2)]);

@@ -15,7 +15,7 @@ use muster_runtime::clock;
 use muster_store::chunks::{self, ChunkFilter, ChunkReport};
 use muster_store::holders::LIVES;
 use muster_store::status::{self, Bounds, StalledImports};
-use muster_store::{dispatch, figures, holders, lifecycle, overview, progress, tenants};
+use muster_store::{console_figures, dispatch, figures, holders, lifecycle, overview, tenants};
 use muster_worker::{Worker, WorkerOptions};
 
 use crate::harness::{Backend, Pipeline, people};
@@ -155,7 +155,7 @@ async fn a_chunk_that_waits_for_a_silent_database_says_so() {
     assert!(problem.chunks > 0 && problem.since.is_some(), "{problem:?}");
     // Before the worker gives up and has it written with the chunk.
     assert!(listed(&pipeline, import, ChunkFilter::default()).await.iter().all(|chunk| chunk.deferrals == 0));
-    let held = progress::held_up(&pipeline.store, pipeline.tenant, import, 10).await.unwrap();
+    let held = console_figures::held_up(&pipeline.store, pipeline.tenant, import, 10).await.unwrap();
     assert!(held.iter().any(|chunk| chunk.problem.as_ref() == Some(&problem.message)), "{held:?}");
     let stuck = overview::stuck(&pipeline.store, pipeline.tenant, 10).await.unwrap();
     assert_eq!(stuck.all, 1);

@@ -124,7 +124,7 @@ impl Run {
             return Ok(());
         }
         let lease = self.options.lease.as_secs_f64();
-        let mut taken = self.within(store::take_back_claims(&self.urgent)).await?;
+        let mut taken = self.within(store::stage_claims_again(&self.urgent)).await?;
         let mut silent = self.within(store::silent(&self.urgent, lease)).await?;
         let mut waiting = Ok(0);
         if !silent.is_empty() {
@@ -140,7 +140,7 @@ impl Run {
             silence.lost(&silent, ready, self.started.elapsed(), PATIENCE)
         };
         if !lost.is_empty() {
-            taken += self.within(store::take_back(&self.urgent, &lost)).await?;
+            taken += self.within(store::stage_again(&self.urgent, &lost)).await?;
         }
         silent.retain(|chunk| !lost.contains(chunk));
         if !silent.is_empty() && self.within(store::renew_waiting(&self.urgent, &silent, lease)).await? > 0 {
@@ -192,7 +192,7 @@ impl Run {
     /// A chunk that has attempts left is not at fault and is dispatched again; one whose attempts are spent is dead, so that its
     /// import ends, and `retry` drives it again. False where that cannot be decided now.
     async fn take_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
-        fault::point(Point::TakeBack)?;
+        fault::point(Point::TakeDeadLetter)?;
         let reason = &letter.reason;
         let Ok(message) = &letter.delivery.body else {
             tracing::error!(reason, "a dead letter of another program is dropped");

@@ -11,7 +11,7 @@ pub(crate) use codec::Encoder;
 pub use codec::{
     BrokenChunk, ChunkRecords, Compressor, VERSION, body_hash, decode, decode_with, decoded_bytes, is_sealed,
 };
-pub use cut::{ChunkCutter, ChunkLimits, CutChunk, SealedChunk};
+pub use cut::{ChunkCutter, ChunkLimits, CutChunk, PackedChunk};
 pub use erase::{Erased, Fate, erase};
 pub use fingerprints::{Fingerprints, fingerprint};
 pub use lane::{LaneCount, LaneHash, lane_of};

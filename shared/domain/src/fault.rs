@@ -80,7 +80,7 @@ table! {
         /// Producer: an import without open chunks is completed, not committed.
         Complete = "complete",
         /// Producer: a dead letter is taken, its chunk is not looked at.
-        TakeBack = "take_back",
+        TakeDeadLetter = "take_dead_letter",
         /// Worker, in the queue: a consumer is about to start.
         OpenSession = "open_session",
         /// Worker: the consumer ends by itself.

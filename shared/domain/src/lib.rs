@@ -4,7 +4,7 @@
 //! - [`parse::Parser`] makes [`record::RawRecord`]s of bytes, and [`intake`] looks at each for what people's files have wrong;
 //! - [`options::ImportOptions`], the fields' table and a catalog make [`rules::Rules`], by which [`validate::validate`] makes a
 //!   [`record::Record`] of a raw one, or [`error::RecordError`]s;
-//! - [`chunk::ChunkCutter`] cuts records into sealed chunks, [`dispatch`] chooses which of them go to the workers;
+//! - [`chunk::ChunkCutter`] cuts records into chunks, [`dispatch`] chooses which of them go to the workers;
 //! - [`plan::plan`] says what a chunk does to the users that are there, [`planned`] what of that is kept to be looked at,
 //!   [`undo`] how it is taken back;
 //! - [`outcome::Verdict`] and its counts are what became of each record, [`import::ImportState`] and [`import::ChunkState`] of the whole;

@@ -1,17 +1,17 @@
 //! What a received file becomes: chunks, what there is to say of its records, and values that must stand once. Synchronous and without a
-//! store, in two halves: [`Receiving`] cuts, and [`Sealing`] makes of that what is staged. The oracle of the tests runs the same.
+//! store, in two halves: [`Receiving`] cuts, and [`Packing`] makes of that what is staged. The oracle of the tests runs the same.
 
 mod allowance;
 mod brake;
 mod issue;
 mod new_import;
+mod packing;
 mod repeats;
-mod sealing;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, SealedChunk, SecretKey};
+use crate::chunk::{ChunkCutter, ChunkLimits, CutChunk, PackedChunk, SecretKey};
 use crate::error::{ErrorCode, FileError};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
@@ -29,15 +29,15 @@ pub use allowance::Allowance;
 use brake::Brake;
 pub use issue::Issue;
 pub use new_import::{NewImport, Provenance};
+pub use packing::{Packing, RecordNotes};
 pub use repeats::{REPEATS_TOLD, Repeats};
-pub use sealing::{RecordNotes, Sealing};
 
 /// Bytes of the notes on records before they are handed on. A user takes 16 of them.
 const NOTES_BYTES: usize = 64 * 1024;
 /// Keys that are gathered before they are written.
 const KEYS: usize = 5_000;
 
-/// A part of the file, for [`Sealing`].
+/// A part of the file, for [`Packing`].
 #[derive(Debug)]
 pub enum Cut {
     /// A chunk.
@@ -60,7 +60,7 @@ pub trait CutTaker {
 #[derive(Debug)]
 pub enum Staged {
     /// A chunk.
-    Chunk(SealedChunk),
+    Chunk(PackedChunk),
     /// What there is to say of records.
     Issues(Vec<Issue>),
     /// Values that must stand once.

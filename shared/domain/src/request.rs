@@ -192,16 +192,22 @@ impl ImportRequest {
         if self.values.profile.is_some() || mutant(Mutant::MendedReadAnew) {
             return all;
         }
+        // All options are named, so that a new one is not forgotten.
         macro_rules! take_over {
-            ($($option:ident)*) => {$(
-                if !self.given.iter().any(|given| given == stringify!($option)) {
-                    all.values.options.$option.clone_from(&before.$option);
-                }
-            )*};
+            ($($option:ident)*; but not $($own:ident)*) => {
+                let ImportOptions { $($option: _,)* $($own: _,)* } = before;
+                $(
+                    if !self.given.iter().any(|given| given == stringify!($option)) {
+                        all.values.options.$option.clone_from(&before.$option);
+                    }
+                )*
+            };
         }
         take_over!(
             identifier metadata empty_cells unknown_columns header_names sets values unknown_names phone_check
-            usernames default_address dates full_names phone_country on_invalid_value list_separator null_words
+            usernames default_address dates full_names phone_country on_invalid_value list_separator null_words;
+            but not format on_existing start on_invalid duplicates rows address_clash empty_file at sheet fields
+            organization group enrolment undo
         );
         all.values.before =
             before.fields.as_ref().map(|table| before::by_names(table, columns, before.format));
@@ -245,7 +251,20 @@ impl ImportRequest {
         options: &ImportOptions,
         encoding: Option<TextEncoding>,
     ) -> [u8; 32] {
-        let OptionValues { delimiter, skip_lines, brake, mends, .. } = &self.values;
+        // All are named, so that a new one is not forgotten. The arguments have what options, charset, profile and columns resolved to.
+        let OptionValues {
+            delimiter,
+            skip_lines,
+            brake,
+            mends,
+            filename: _,
+            options: _,
+            format: _,
+            encoding: _,
+            columns: _,
+            before: _,
+            profile: _,
+        } = &self.values;
         let delimiter = delimiter.map(|choice| match choice {
             OrAuto::Auto => "auto",
             OrAuto::Is(delimiter) => delimiter.as_str(),

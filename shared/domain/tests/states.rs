@@ -79,7 +79,7 @@ fn every_place_of_a_move_is_a_module_of_the_store() {
 const IN_TEXT: [(&str, ChunkState); 6] = [
     ("claim", ChunkState::Dispatched),
     ("unclaim", ChunkState::Staged),
-    ("take_back", ChunkState::Staged),
+    ("stage_again", ChunkState::Staged),
     ("dead_letter", ChunkState::Staged),
     ("apply", ChunkState::Applied),
     ("receive", ChunkState::Cancelled),

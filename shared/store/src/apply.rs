@@ -87,7 +87,7 @@ pub struct Beginning {
 ///
 /// All of it is one round trip. The note does not wait for the disk: a crash of the database loses it, and with it nothing
 /// but the suspicion of a worker that died in the same moment. A chunk that another worker began is noted only by a
-/// secluded worker; [`lock`] tells.
+/// isolated worker; [`lock`] tells.
 pub async fn begin<'c>(
     connection: &'c mut PgConnection,
     beginning: &Beginning,

@@ -189,7 +189,7 @@ pub async fn unclaim(store: &Store, chunk: ChunkId, problem: &str) -> Result<(),
 
 /// Takes back every chunk that is with the workers, where no other program can be alive: what a killed one had claimed is
 /// dispatched again at once. A message that still waits for such a chunk does no harm (P3).
-pub async fn take_back_all(store: &Store) -> Result<u64, StoreError> {
+pub async fn stage_all_again(store: &Store) -> Result<u64, StoreError> {
     let taken = sqlx::query!(
         "update chunks set state = 'staged', leased_until = null, claim_until = null where state = 'dispatched'"
     )
@@ -222,7 +222,7 @@ pub async fn silent(store: &Store, lease_seconds: f64) -> Result<Vec<ChunkId>, S
 }
 
 /// Turns lost chunks back to staged; spends no attempt. A locked chunk is in progress or stuck, and is skipped.
-pub async fn take_back(store: &Store, lost: &[ChunkId]) -> Result<u64, StoreError> {
+pub async fn stage_again(store: &Store, lost: &[ChunkId]) -> Result<u64, StoreError> {
     let taken = sqlx::query!(
         "update chunks
             set state = 'staged', leased_until = null
@@ -238,7 +238,7 @@ pub async fn take_back(store: &Store, lost: &[ChunkId]) -> Result<u64, StoreErro
 
 /// Turns chunks back to staged whose claim is over and held by no process that lives: the dispatcher died before it had published
 /// them, or before it had confirmed that.
-pub async fn take_back_claims(store: &Store) -> Result<u64, StoreError> {
+pub async fn stage_claims_again(store: &Store) -> Result<u64, StoreError> {
     let taken = sqlx::query!(
         "update chunks
             set state = 'staged', leased_until = null, claim_until = null

@@ -5,7 +5,7 @@
 //! synchronous replication it also waits for the standbys, as the server is configured. With asynchronous
 //! replication a standby may take over without the last imports; that is the operator's choice.
 
-use muster_domain::chunk::SealedChunk;
+use muster_domain::chunk::PackedChunk;
 use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant};
 use muster_domain::id::ImportId;
@@ -44,7 +44,7 @@ pub struct Tally {
 
 impl Tally {
     /// A chunk was staged.
-    pub fn chunk(&mut self, chunk: &SealedChunk) {
+    pub fn chunk(&mut self, chunk: &PackedChunk) {
         self.chunks += 1;
         self.records += i64::from(chunk.records);
         self.failed += wide(chunk.invalid.len() as u64);

@@ -8,7 +8,7 @@
 //! runs in the session that staged, which ends with its server. In the same transaction it compares the
 //! stored chunks with what was staged ([`Tally`]).
 
-use muster_domain::chunk::SealedChunk;
+use muster_domain::chunk::PackedChunk;
 use muster_domain::error::FileError;
 use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
@@ -232,7 +232,7 @@ pub async fn stage(
     connection: &mut PgConnection,
     import: ImportId,
     tenant: TenantId,
-    chunk: &SealedChunk,
+    chunk: &PackedChunk,
 ) -> Result<(), StoreError> {
     let records = small(chunk.records)?;
     let failed = small(chunk.invalid.len())?;

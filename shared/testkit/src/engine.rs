@@ -3,14 +3,14 @@
 
 use chrono::DateTime;
 use muster_domain::apply::Applying;
-use muster_domain::chunk::{ChunkLimits, SealedChunk, decode};
+use muster_domain::chunk::{ChunkLimits, PackedChunk, decode};
 use muster_domain::error::{FileError, RecordError};
 use muster_domain::intake::Memory;
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::{OutcomeSheet, Verdict};
 use muster_domain::parse::{Dialect, ParseLimits, Parser};
 use muster_domain::plan::plan;
-use muster_domain::receive::{Bounds, Cut, CutTaker, Issue, Receiving, Repeats, Sealing, Staged};
+use muster_domain::receive::{Bounds, Cut, CutTaker, Issue, Packing, Receiving, Repeats, Staged};
 use muster_domain::record::{RawRecord, Record};
 use muster_domain::rules::Rules;
 use muster_domain::validate::{Binding, validate};
@@ -41,7 +41,7 @@ pub struct Course<'c> {
     /// Bounds of the chunks.
     pub chunk: ChunkLimits,
     /// Which of the chunks that are left is next; of its lane the first is taken.
-    pub next: &'c mut dyn FnMut(&[SealedChunk]) -> usize,
+    pub next: &'c mut dyn FnMut(&[PackedChunk]) -> usize,
 }
 
 impl std::fmt::Debug for Course<'_> {
@@ -57,15 +57,15 @@ impl std::fmt::Debug for Course<'_> {
 /// What the producer stages.
 #[derive(Debug)]
 struct Everything {
-    sealing: Sealing,
-    chunks: Vec<SealedChunk>,
+    packing: Packing,
+    chunks: Vec<PackedChunk>,
     issues: Vec<Issue>,
 }
 
 impl CutTaker for Everything {
     fn take(&mut self, cut: Cut) -> bool {
-        let Self { sealing, chunks, issues } = self;
-        let sealed = sealing.seal(cut, |staged| {
+        let Self { packing, chunks, issues } = self;
+        let packed = packing.pack(cut, |staged| {
             match staged {
                 Staged::Chunk(chunk) => chunks.push(chunk),
                 Staged::Issues(some) => issues.extend(some),
@@ -73,7 +73,7 @@ impl CutTaker for Everything {
             }
             true
         });
-        sealed.expect("what was cut is compressed")
+        packed.expect("what was cut is compressed")
     }
 }
 
@@ -100,8 +100,8 @@ impl Engine {
         let rules = Rules::new(options.clone()).with_catalog(index());
         let bounds = Bounds { chunk: course.chunk, repeats: self.repeats, ..Bounds::default() };
         let repeats = Repeats::new(options, self.repeats);
-        let sealing = Sealing::new(repeats).expect("there is memory for a compressor");
-        let everything = Everything { sealing, chunks: Vec::new(), issues: Vec::new() };
+        let packing = Packing::new(repeats).expect("there is memory for a compressor");
+        let everything = Everything { packing, chunks: Vec::new(), issues: Vec::new() };
         let mut receiving = Receiving::new(rules.clone(), None, bounds, everything);
         let mut parser = Parser::in_dialect(options.format, course.parse, course.dialect)
             .at(options.at.as_deref())
@@ -128,7 +128,7 @@ impl Engine {
     }
 
     /// The worker's part.
-    fn chunk(&mut self, chunk: &SealedChunk, rules: &Rules, invalid: &Decided) -> Decided {
+    fn chunk(&mut self, chunk: &PackedChunk, rules: &Rules, invalid: &Decided) -> Decided {
         let records = decode(&chunk.body).expect("a chunk that was just encoded");
         let fields = records.fields();
         let mut binding = Binding::new(rules);

@@ -80,7 +80,7 @@ mod rabbit {
         after_publish: AfterPublish, Producer, Import, ALL, "", "";
         unclaim: Unclaim, Producer, Import, ALL, "publish=1*return(error);", "";
         complete: Complete, Producer, Import, ALL, "", "";
-        take_back: TakeBack, Producer, DeadLetter, ALL, "", "";
+        take_dead_letter: TakeDeadLetter, Producer, DeadLetter, ALL, "", "";
         open_session: OpenSession, Worker, Import, ALL, "", "";
         consume: Consume, Worker, Import, ALL, "", "";
         rules: Rules, Worker, Import, ALL, "", "";
@@ -112,7 +112,7 @@ mod rows {
     points! { Rows:
         before_publish: BeforePublish, Producer, Import, &[KILL], "", "";
         after_publish: AfterPublish, Producer, Import, &[KILL], "", "";
-        take_back: TakeBack, Producer, DeadLetter, &[KILL], "", "";
+        take_dead_letter: TakeDeadLetter, Producer, DeadLetter, &[KILL], "", "";
         row_claim: RowClaim, Worker, Import, ALL, "", "";
         apply_locked: ApplyLocked, Worker, Import, &[KILL], "", "";
         after_commit: AfterCommit, Worker, Import, &[KILL], "", "";

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::import::ImportState;
 use muster_domain::outcome::Counts;
-use muster_store::progress::{LaneCell, Settled};
+use muster_store::console_figures::{LaneCell, Settled};
 use muster_store::reports::ChunkCounts;
 
 use super::formatting::{count, number, percent};

@@ -34,7 +34,7 @@ impl Control {
     const ALL: [Self; 6] =
         [Self::Proceed, Self::Resume, Self::Pause, Self::Retry, Self::Replan, Self::Cancel];
 
-    /// Its name in addresses.
+    /// Its name in addresses, and as an operation of the table of moves.
     fn name(self) -> &'static str {
         match self {
             Self::Proceed => "proceed",
@@ -100,28 +100,13 @@ impl Control {
 
     /// Whether it makes sense now.
     fn fits(self, report: &ImportReport) -> bool {
-        let failed = report.open_failed() > 0 || report.chunks.dead > 0;
-        match self {
-            Self::Proceed => matches!(report.state, ImportState::Received | ImportState::Planned),
-            Self::Pause => report.state == ImportState::Running,
-            Self::Replan => report.state == ImportState::Planned,
-            Self::Resume => matches!(report.state, ImportState::Paused | ImportState::Cancelled),
-            Self::Retry => {
-                failed
-                    && matches!(
-                        report.state,
-                        ImportState::Running | ImportState::Paused | ImportState::Completed
-                    )
-            }
-            Self::Cancel => matches!(
-                report.state,
-                ImportState::Received
-                    | ImportState::Planning
-                    | ImportState::Planned
-                    | ImportState::Running
-                    | ImportState::Paused
-            ),
+        let moves = !report.state.moved_by(self.name()).is_empty();
+        if self != Self::Retry {
+            return moves;
         }
+        let failed = report.open_failed() > 0 || report.chunks.dead > 0;
+        // A retry opens chunks of an import that goes on without moving the import.
+        failed && (moves || matches!(report.state, ImportState::Running | ImportState::Paused))
     }
 }
 

@@ -16,9 +16,9 @@ use muster_domain::token::Scope;
 use muster_domain::validate::{Binding, NOT_KNOWN};
 use muster_runtime::clock;
 use muster_store::audit::{self, AuditEntry, Did};
+use muster_store::console_figures::{self, HeldUp, LaneCell};
 use muster_store::family::{self, Family};
 use muster_store::problems::Problems;
-use muster_store::progress::{self, HeldUp, LaneCell};
 use muster_store::records::{self, RecordFilter, RecordReport};
 use muster_store::reports::{self, ImportReport};
 use muster_store::{Store, status, undo};
@@ -126,9 +126,9 @@ async fn read(
         Ok::<_, ConsoleError>(status::of_one(store, tenant, import, bounds).await?)
     };
     let problems = async { Ok(problems::read(store, &report).await?) };
-    let cells = async { Ok(progress::lanes(store, tenant, import, PLACES).await?) };
+    let cells = async { Ok(console_figures::lanes(store, tenant, import, PLACES).await?) };
     let (failed, progress, problems, cells) = tokio::try_join!(failed, progress, problems, cells)?;
-    let held_up = async { Ok(progress::held_up(store, tenant, import, HELD_UP).await?) };
+    let held_up = async { Ok(console_figures::held_up(store, tenant, import, HELD_UP).await?) };
     let timeline = timeline(store, &report, now);
     let plan = plan::read(store, &report);
     let family = async {
@@ -161,7 +161,7 @@ async fn timeline(
     let Some(from) = report.started_at else { return Ok(None) };
     let to = report.completed_at.unwrap_or(now).max(from);
     let seconds = ((to - from).num_seconds() / BARS + 1).max(1);
-    let settled = progress::settled_of_import(store, report.tenant, report.id, seconds as f64).await?;
+    let settled = console_figures::settled_of_import(store, report.tenant, report.id, seconds as f64).await?;
     Ok((!settled.is_empty()).then(|| Timeline::new(&settled, from, to, seconds)))
 }
 

@@ -17,7 +17,7 @@ use muster_store::audit::{self, AuditEntry, Did};
 use muster_store::holders::{self, Process};
 use muster_store::overview::{self as whole, Concerning, UnderWay};
 use muster_store::reports::{self, ImportReport};
-use muster_store::{progress, status};
+use muster_store::{console_figures, status};
 
 use super::attention::{self, Item};
 use super::charts::{self, Timeline};
@@ -95,7 +95,7 @@ async fn read(
     };
     let from = now - TimeDelta::hours(HOURS);
     let settled = async {
-        let settled = progress::settled(store, tenant, from, STRETCH as f64).await?;
+        let settled = console_figures::settled(store, tenant, from, STRETCH as f64).await?;
         Ok((settled, whole::mended(store, tenant, from).await?))
     };
     let machines = async {

@@ -8,9 +8,9 @@ use muster_domain::id::TenantId;
 use muster_domain::token::Scope;
 use muster_queue::QueueDepth;
 use muster_runtime::clock;
+use muster_store::console_figures::{self, HeldUp};
 use muster_store::holders::{self, Process};
 use muster_store::overview::{self, UnderWay};
-use muster_store::progress::{self, HeldUp};
 use muster_store::reports::ImportReport;
 
 use super::attention::problem_view;
@@ -71,12 +71,12 @@ async fn read(state: &AppState, tenant: TenantId, now: DateTime<Utc>) -> Result<
     let found = overview::stuck(store, tenant, MOST).await?;
     let mut stuck = Vec::with_capacity(found.imports.len());
     for report in found.imports {
-        let chunks = progress::held_up(store, tenant, report.id, CHUNKS).await?;
+        let chunks = console_figures::held_up(store, tenant, report.id, CHUNKS).await?;
         stuck.push((report, chunks));
     }
     let depth = ops::known_depth(state).await;
     let figures = figures::ask(state).await;
-    let minute = progress::settled(store, tenant, now - TimeDelta::minutes(1), 60.0).await?;
+    let minute = console_figures::settled(store, tenant, now - TimeDelta::minutes(1), 60.0).await?;
     Ok(Work {
         depth,
         unacked: depth

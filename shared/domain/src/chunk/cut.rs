@@ -33,7 +33,7 @@ const PILE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A chunk ready to be staged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedChunk {
+pub struct PackedChunk {
     /// Its lane.
     pub lane: u32,
     /// Its place in the lane, from 0.
@@ -70,9 +70,9 @@ impl CutChunk {
     /// # Errors
     ///
     /// If the compressor fails.
-    pub fn seal(self, compressor: &mut Compressor) -> std::io::Result<SealedChunk> {
+    pub fn pack(self, compressor: &mut Compressor) -> std::io::Result<PackedChunk> {
         let body = self.encoded.pack(compressor)?;
-        Ok(SealedChunk {
+        Ok(PackedChunk {
             lane: self.lane,
             seq: self.seq,
             first_record: self.first_record,
@@ -264,13 +264,13 @@ impl ChunkCutter {
     }
 
     /// The chunks that were cut since the last call, compressed.
-    pub fn take(&mut self) -> std::io::Result<Vec<SealedChunk>> {
+    pub fn take(&mut self) -> std::io::Result<Vec<PackedChunk>> {
         let cut = self.take_cut();
         if cut.is_empty() {
             return Ok(Vec::new());
         }
         let mut compressor = Compressor::new()?;
-        cut.into_iter().map(|chunk| chunk.seal(&mut compressor)).collect()
+        cut.into_iter().map(|chunk| chunk.pack(&mut compressor)).collect()
     }
 
     /// The chunks that were cut since the last call.
@@ -332,7 +332,7 @@ mod tests {
     use super::*;
     use crate::record::{Position, RawField, RawValue, RecordNumber};
 
-    fn cut(keys: &[u8], limits: ChunkLimits) -> Vec<SealedChunk> {
+    fn cut(keys: &[u8], limits: ChunkLimits) -> Vec<PackedChunk> {
         let names = FieldNames::from_header(["email"]);
         let mut cutter = ChunkCutter::new(limits);
         let mut compressor = Compressor::new().unwrap();
@@ -346,7 +346,7 @@ mod tests {
             let record = RawRecord { position, fields: &fields, defect: None, raw: None };
             let identifier = (*key != 0).then(|| LaneHash::of(&text));
             cutter.push(&record, &names, identifier, *key != 0).unwrap();
-            chunks.extend(cutter.take_cut().into_iter().map(|chunk| chunk.seal(&mut compressor).unwrap()));
+            chunks.extend(cutter.take_cut().into_iter().map(|chunk| chunk.pack(&mut compressor).unwrap()));
         }
         cutter.finish(&names).unwrap();
         chunks.extend(cutter.take().unwrap());

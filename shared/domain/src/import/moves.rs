@@ -129,7 +129,7 @@ pub const CHUNK_MOVES: &[Move<ChunkState>] = &[
     to(
         &[ChunkState::Dispatched],
         ChunkState::Staged,
-        "take_back",
+        "stage_again",
         "its message or its dispatcher was lost",
         "shared/store/src/dispatch.rs",
     ),

@@ -64,16 +64,18 @@ pub struct ReadAs {
 impl ReadAs {
     /// How a file was read that was said to be in this dialect.
     pub fn new(dialect: &Dialect, end: &ParseEnd) -> Self {
+        // All fields are named, so that a new one is not forgotten: a receipt is verified by this.
+        let Dialect { delimiter: _, encoding: _, handmade, skip_lines, flexible: _, lax_quotes } = *dialect;
         Self {
             delimiter: end.delimiter,
             encoding: end.encoding,
-            handmade: dialect.handmade,
-            skip_lines: match dialect.skip_lines {
+            handmade,
+            skip_lines: match skip_lines {
                 SkipLines::Lines(lines) => Some(lines),
                 SkipLines::Refuse | SkipLines::Auto => None,
             },
-            skip_titles: dialect.skip_lines == SkipLines::Auto,
-            lax_quotes: dialect.lax_quotes,
+            skip_titles: skip_lines == SkipLines::Auto,
+            lax_quotes,
         }
     }
 

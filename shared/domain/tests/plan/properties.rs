@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use muster_domain::chunk::{ChunkLimits, SealedChunk};
+use muster_domain::chunk::{ChunkLimits, PackedChunk};
 use muster_domain::options::Enrolment;
 use muster_domain::parse::{Dialect, ParseLimits};
 use muster_testkit::engine::{Course, Decided, Engine};
@@ -69,7 +69,7 @@ impl Run {
             lanes: u32::try_from(random.between(1, 4)).expect("small"),
         };
         // The chunks of a lane in their order, the lanes in any.
-        let mut next = |chunks: &[SealedChunk]| random.below(chunks.len());
+        let mut next = |chunks: &[PackedChunk]| random.below(chunks.len());
         let course =
             Course { parse: ParseLimits::default(), dialect: Dialect::default(), chunk, next: &mut next };
         let (oracle, mut problem) = (&mut self.oracle, None);

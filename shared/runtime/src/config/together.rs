@@ -104,7 +104,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, SecretKey, decode};
+    use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, PackedChunk, SecretKey, decode};
     use muster_domain::error::{ErrorCode, RecordError};
     use muster_domain::record::{FieldNames, Position, RawField, RawRecord, RawValue, RecordNumber, Secrets};
     use proptest::prelude::*;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     /// The chunks of a file with some small records, one of the largest, and small ones again.
-    fn chunks(intake: &IntakeConfig, large: &RawRecord<'_>, names: &FieldNames) -> Vec<SealedChunk> {
+    fn chunks(intake: &IntakeConfig, large: &RawRecord<'_>, names: &FieldNames) -> Vec<PackedChunk> {
         let limits = ChunkLimits {
             records: intake.chunk_records,
             bytes: intake.chunk_bytes.as_usize(),

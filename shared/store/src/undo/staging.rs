@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, SealedChunk, decode};
+use muster_domain::chunk::{ChunkCutter, ChunkLimits, LaneHash, PackedChunk, decode};
 use muster_domain::fault::{Mutant, mutant};
 use muster_domain::id::{ChunkId, ImportId, TenantId};
 use muster_domain::outcome::Outcome;
@@ -128,8 +128,8 @@ impl Staging {
         }
         if self.one_lane {
             self.cutter.cut_all(&self.names);
-            let sealed = self.cutter.take().map_err(broken)?;
-            self.stage(transaction, sealed).await?;
+            let packed = self.cutter.take().map_err(broken)?;
+            self.stage(transaction, packed).await?;
         }
         Ok(())
     }
@@ -217,24 +217,24 @@ impl Staging {
         let record = RawRecord { position: at(self.records), fields: &fields, defect: None, raw: None };
         let user = texts.first().map(|user| LaneHash::of(user));
         self.cutter.push(&record, &self.names, user, true).map_err(broken)?;
-        let sealed = self.cutter.take().map_err(broken)?;
-        self.stage(transaction, sealed).await
+        let packed = self.cutter.take().map_err(broken)?;
+        self.stage(transaction, packed).await
     }
 
     /// Stages what is left. Returns the number of lanes.
     pub(super) async fn finish(&mut self, transaction: &mut Transaction<'_>) -> Result<u32, StoreError> {
         let lanes = self.cutter.finish(&self.names).map_err(broken)?;
-        let sealed = self.cutter.take().map_err(broken)?;
-        self.stage(transaction, sealed).await?;
+        let packed = self.cutter.take().map_err(broken)?;
+        self.stage(transaction, packed).await?;
         Ok(lanes)
     }
 
     async fn stage(
         &self,
         transaction: &mut Transaction<'_>,
-        sealed: Vec<SealedChunk>,
+        packed: Vec<PackedChunk>,
     ) -> Result<(), StoreError> {
-        for chunk in sealed {
+        for chunk in packed {
             receiving::stage(transaction, self.id, self.tenant, &chunk).await?;
         }
         Ok(())

@@ -150,7 +150,7 @@ async fn chunk_in(
 const CHUNK_OPERATIONS: [(&str, ImportState); 10] = [
     ("claim", ImportState::Running),
     ("unclaim", ImportState::Running),
-    ("take_back", ImportState::Running),
+    ("stage_again", ImportState::Running),
     ("dead_letter", ImportState::Running),
     ("defer", ImportState::Running),
     ("end_dead", ImportState::Running),
@@ -171,8 +171,8 @@ async fn operate_on_chunk(
             dispatch::claim(store, &[chunk], 30.0).await.unwrap();
         }
         "unclaim" => dispatch::unclaim(store, chunk, "the queue is away").await.unwrap(),
-        "take_back" => {
-            dispatch::take_back(store, &[chunk]).await.unwrap();
+        "stage_again" => {
+            dispatch::stage_again(store, &[chunk]).await.unwrap();
         }
         "dead_letter" => {
             dispatch::dead_letter(store, chunk, import, 5).await.unwrap();
@@ -266,7 +266,7 @@ async fn a_chunk_that_is_deferred_too_late_keeps_no_note_of_its_worker() {
         .execute(store.pool())
         .await
         .unwrap();
-    assert_eq!(dispatch::take_back(&store, &[chunk]).await.unwrap(), 1);
+    assert_eq!(dispatch::stage_again(&store, &[chunk]).await.unwrap(), 1);
     let later = Later { delay: Duration::from_secs(1), problem: "it waits", costs: Costs::Deferral };
     let mut connection = store.dedicated_connection().await.unwrap();
     assert!(!apply::defer(&mut connection, chunk, worker, later).await.unwrap());

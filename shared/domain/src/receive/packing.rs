@@ -41,7 +41,7 @@ impl RecordNotes {
 
 /// Turns what was cut into what is staged.
 #[derive(Debug)]
-pub struct Sealing {
+pub struct Packing {
     compressor: Compressor,
     /// The users of the records so far, if somebody needs to know of repeated ones.
     repeats: Option<Repeats>,
@@ -51,8 +51,8 @@ pub struct Sealing {
     stands_for_repeats: Option<Issue>,
 }
 
-impl Sealing {
-    /// Nothing is sealed yet. `repeats` is [`Repeats::new`] of the options that [`Receiving`](super::Receiving) has.
+impl Packing {
+    /// Nothing is packed yet. `repeats` is [`Repeats::new`] of the options that [`Receiving`](super::Receiving) has.
     ///
     /// # Errors
     ///
@@ -67,9 +67,9 @@ impl Sealing {
     /// # Errors
     ///
     /// If the compressor fails.
-    pub fn seal(&mut self, cut: Cut, mut take: impl FnMut(Staged) -> bool) -> std::io::Result<bool> {
+    pub fn pack(&mut self, cut: Cut, mut take: impl FnMut(Staged) -> bool) -> std::io::Result<bool> {
         Ok(match cut {
-            Cut::Chunk(chunk) => take(Staged::Chunk(chunk.seal(&mut self.compressor)?)),
+            Cut::Chunk(chunk) => take(Staged::Chunk(chunk.pack(&mut self.compressor)?)),
             Cut::Records(notes) => {
                 self.tell(notes);
                 self.pass_issues(ISSUE_BYTES, &mut take)

@@ -10,16 +10,16 @@ use crate::parse::{Format, ParseLimits, Parser};
 use crate::rules::Rules;
 
 /// Seals what is cut at once, and keeps the issues.
-struct Sealed {
-    sealing: Sealing,
+struct Packed {
+    packing: Packing,
     issues: Vec<Issue>,
     ended: bool,
 }
 
-impl CutTaker for Sealed {
+impl CutTaker for Packed {
     fn take(&mut self, cut: Cut) -> bool {
-        let Self { sealing, issues, ended } = self;
-        let sealed = sealing.seal(cut, |staged| {
+        let Self { packing, issues, ended } = self;
+        let packed = packing.pack(cut, |staged| {
             assert!(!*ended, "nothing comes after the end");
             match staged {
                 Staged::Issues(some) => issues.extend(some),
@@ -28,7 +28,7 @@ impl CutTaker for Sealed {
             }
             true
         });
-        sealed.unwrap()
+        packed.unwrap()
     }
 }
 
@@ -37,16 +37,16 @@ fn issues(file: &str, options: ImportOptions, memory: usize) -> Vec<Issue> {
     let options = ImportOptions { header_names: HeaderNames::Common, ..options };
     let rules = Rules::new(options);
     let memory = Memory::of(memory);
-    let sealing = Sealing::new(Repeats::new(&rules.options, memory)).unwrap();
-    let sealed = Sealed { sealing, issues: Vec::new(), ended: false };
+    let packing = Packing::new(Repeats::new(&rules.options, memory)).unwrap();
+    let packed = Packed { packing, issues: Vec::new(), ended: false };
     let mut parser = Parser::new(rules.options.format, ParseLimits::default());
     let bounds = Bounds { repeats: memory, ..Bounds::default() };
-    let mut receiving = Receiving::new(rules, None, bounds, sealed);
+    let mut receiving = Receiving::new(rules, None, bounds, packed);
     parser.feed(file.as_bytes(), &mut receiving).unwrap();
     parser.finish(&mut receiving).unwrap();
-    let sealed = receiving.finish().unwrap().taker;
-    assert!(sealed.ended);
-    sealed.issues
+    let packed = receiving.finish().unwrap().taker;
+    assert!(packed.ended);
+    packed.issues
 }
 
 /// The warnings of each record that has some.
