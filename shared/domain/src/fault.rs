@@ -589,6 +589,8 @@ table! {
         UndoTwice = "undo_twice",
         /// A deleted user leaves its memberships and credentials behind.
         UndoLeavesParts = "undo_leaves_parts",
+        /// Inserted users that are deleted unread are deleted at any version.
+        UndoDeletesUnread = "undo_deletes_unread",
         /// A user that an import inserted and changed later counts as touched by somebody else.
         UndoForgetsItsSteps = "undo_forgets_its_steps",
         /// An undo leaves a flag of a verified value beside a value that was never verified.

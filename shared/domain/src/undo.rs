@@ -19,6 +19,7 @@ mod left;
 mod lost;
 mod plan;
 mod told;
+mod untouched;
 
 pub use crate::undo_limits::{NoUndoCode, RecordRanges, Undo, UndoCode, names_field};
 pub use change::{Change, Kind, changes, encode};
@@ -31,3 +32,4 @@ pub use left::{LeftUser, lay_left_over, left};
 pub use lost::{Lost, Named, named};
 pub use plan::{Places, Planned, Written, plan, plan_without};
 pub use told::{ChangeResult, Kept, Why};
+pub use untouched::deletable;

@@ -1,8 +1,10 @@
 //! Undoing changes, as [`upsert`](super::upsert) applies records: finds the users, plans the changes
 //! ([`plan`]), and writes the plan, in the caller's transaction.
 
+mod found;
 mod left_out;
 mod lost;
+mod untouched;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,15 +16,13 @@ use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::options::IdentifierField;
 use muster_domain::outcome::{Outcome, OutcomeSheet};
-use muster_domain::plan::{ExistingUser, UserRow};
+use muster_domain::plan::UserRow;
 use muster_domain::planned::{Drift, UndoCheck, plan_undo};
-use muster_domain::undo::{
-    Change, Found, GivenBack, Kind, Planned, Step, Undo, Written, add_given_back, flat_user, is_membership,
-    plan, row_of,
-};
+use muster_domain::undo::{Change, ChangeResult, Planned, Step, Undo, Written, plan, row_of};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+pub(super) use self::found::{ReadMemberships, find};
 pub(super) use self::left_out::forget_left_out;
 pub(super) use self::lost::lost;
 use super::StoreError;
@@ -33,7 +33,7 @@ use super::upsert::{Memberships, insert, release, update};
 const CLOCKS: Duration = Duration::from_secs(3600);
 
 /// What taking changes back came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TakenBack {
     /// What was written, and what became of each change.
     pub planned: Planned,
@@ -44,13 +44,44 @@ pub struct TakenBack {
 }
 
 /// Finds, plans and writes: what taking back the changes, in their order, makes of the tenant's users. Where the undo was planned before, the
-/// changes are compared with that plan.
+/// changes are compared with that plan. Inserted users that nobody touched since are deleted without being read first.
 ///
 /// A conflict (somebody else was faster) is an error of kind `Conflict`; the transaction must then be rolled back.
 pub async fn take_back(
     connection: &mut PgConnection,
     tenant: TenantId,
     import: ImportId,
+    changes: &[Change],
+    undo: &Undo,
+    check: Option<&UndoCheck<'_>>,
+) -> Result<TakenBack, StoreError> {
+    let deleted = untouched::delete(connection, tenant, undo.of, changes, check).await?;
+    if deleted.is_empty() {
+        return read_and_take_back(connection, (tenant, import), changes, undo, check).await;
+    }
+    let is_left = |change: &Change| deleted.binary_search_by_key(&change.user, |user| user.id).is_err();
+    let (places, others): (Vec<usize>, Vec<Change>) = changes
+        .iter()
+        .enumerate()
+        .filter(|(_, change)| is_left(change))
+        .map(|(at, change)| (at, change.clone()))
+        .unzip();
+    let place = |at: usize| places.get(at).copied().unwrap_or(at);
+    let mut done = TakenBack::default();
+    if !others.is_empty() {
+        let refuse = check.is_some_and(|check| check.refuse);
+        let drift = |at: usize, told: &ChangeResult| (check?.drift)(place(at), told);
+        let check = check.is_some().then_some(UndoCheck { drift: &drift, refuse });
+        done = read_and_take_back(connection, (tenant, import), &others, undo, check.as_ref()).await?;
+    }
+    done.drifts.iter_mut().for_each(|(at, _)| *at = place(*at));
+    done.planned = done.planned.with_deleted(changes, deleted);
+    Ok(done)
+}
+
+async fn read_and_take_back(
+    connection: &mut PgConnection,
+    (tenant, import): (TenantId, ImportId),
     changes: &[Change],
     undo: &Undo,
     check: Option<&UndoCheck<'_>>,
@@ -196,172 +227,6 @@ fn identifier(field: &str) -> Option<IdentifierField> {
     IdentifierField::ALL.iter().find(|known| known.as_str() == field).copied()
 }
 
-/// Whether memberships of users are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadMemberships {
-    /// If a change of these needs them.
-    IfNeeded,
-    /// Always: what is found is kept for later chunks, and a change of theirs may need them.
-    Always,
-}
-
-/// The users of the changes, and those that have a unique value which one of them had. One statement, so one moment.
-pub(super) async fn find(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    import: ImportId,
-    of: ImportId,
-    changes: &[Change],
-    memberships: ReadMemberships,
-) -> Result<Vec<Found>, StoreError> {
-    let ids: Vec<Uuid> = changes.iter().map(|change| change.user).collect();
-    let values = |field: IdentifierField| -> Vec<String> {
-        let had = changes.iter().filter_map(|change| change.before.get(field.as_str())?.as_str());
-        had.map(str::to_owned).collect()
-    };
-    let paths =
-        |change: &Change| change.before.keys().chain(change.after.keys()).any(|path| is_membership(path));
-    let all = memberships == ReadMemberships::Always && !mutant(Mutant::PlanForgetsMemberships);
-    let enrolled = all || changes.iter().any(|change| change.kind != Kind::Updated || paths(change));
-    let values = [IdentifierField::Email, IdentifierField::PhoneNumber, IdentifierField::PreferredUsername]
-        .map(values);
-    let rows = rows(connection, tenant, (import, of), &ids, values, enrolled).await?;
-    let mut found = rows.into_iter().map(FoundRow::found).collect::<Result<Vec<_>, _>>()?;
-    found.sort_unstable_by_key(|user| user.id);
-    found.dedup_by_key(|user| user.id);
-    Ok(found)
-}
-
-/// The users of the changes, and who has a value that one of them had; with what the undos of the import left of each.
-///
-/// The undos of the import are an array, so that the steps of a user are found by both columns of their key. With a join the database looked
-/// for them by the user alone, and read the whole index for each user. Where no undo of the import has noted a step, nothing is looked up.
-///
-/// Not a checked macro: a test asks how the database goes about the same text.
-const FOUND: &str = r#"
-     with undos as materialized (
-           select array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1) as ids
-     ), steps as materialized (
-           select exists (select from undos, unnest(ids) as undo (id)
-                           cross join lateral (select from undo_steps as noted where noted.import_id = undo.id
-                                                order by noted.import_id, noted.user_id limit 1) as first) as noted
-     )
-   select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
-          u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
-          case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
-                                    from memberships as m where m.user_id = u.id) end as memberships,
-          case when (select noted from steps) then (
-                select min(s.stands_for)
-                  from undo_steps as s
-                 where s.user_id = u.id and s.version = u.version and s.import_id = any((select ids from undos)::uuid[])
-          ) end as stands_for,
-          case when (select noted from steps) then (
-                select s.kept from undo_steps as s where s.import_id = $7 and s.user_id = u.id
-          ) end as kept,
-          case when (select noted from steps) then array(
-                select s.given_back::text
-                  from undo_steps as s
-                 where s.user_id = u.id and s.given_back is not null and s.import_id = any((select ids from undos)::uuid[])
-          ) end as given_back
-     from (select user_.*
-             from unnest($2::uuid[]) as k (value)
-            cross join lateral (select * from users where id = k.value and tenant_id = $1 limit 1) as user_
-           union all
-           select user_.*
-             from unnest($3::text[]) as k (value)
-            cross join lateral (select * from users
-                                 where tenant_id = $1 and email = k.value collate "C" limit 1) as user_
-           union all
-           select user_.*
-             from unnest($4::text[]) as k (value)
-            cross join lateral (select * from users
-                                 where tenant_id = $1 and phone_number = k.value collate "C" limit 1) as user_
-           union all
-           select user_.*
-             from unnest($5::text[]) as k (value)
-            cross join lateral (select * from users
-                                 where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
-          ) as u"#;
-
-async fn rows(
-    connection: &mut PgConnection,
-    tenant: TenantId,
-    (import, of): (ImportId, ImportId),
-    ids: &[Uuid],
-    [emails, phone_numbers, usernames]: [Vec<String>; 3],
-    enrolled: bool,
-) -> Result<Vec<FoundRow>, StoreError> {
-    sqlx::query_as(FOUND)
-        .bind(tenant.get())
-        .bind(ids)
-        .bind(&emails)
-        .bind(&phone_numbers)
-        .bind(&usernames)
-        .bind(enrolled)
-        .bind(import.get())
-        .bind(of.get())
-        .fetch_all(connection)
-        .await
-        .map_err(StoreError::from)
-}
-
-/// A user as [`FOUND`] tells it.
-#[derive(sqlx::FromRow)]
-struct FoundRow {
-    id: Uuid,
-    version: i32,
-    email: Option<String>,
-    phone_number: Option<String>,
-    preferred_username: Option<String>,
-    given_name: Option<String>,
-    family_name: Option<String>,
-    attributes: Option<String>,
-    metadata: Option<String>,
-    profile: Option<String>,
-    /// Organization and group of each in one number.
-    memberships: Option<Vec<i64>>,
-    /// Of this undo, or of others of the same import that took a part back.
-    stands_for: Option<i32>,
-    kept: Option<Vec<String>>,
-    /// Of this undo and others of the same import.
-    given_back: Option<Vec<String>>,
-}
-
-impl FoundRow {
-    fn found(self) -> Result<Found, StoreError> {
-        let wrong = |column| StoreError::corrupt("users", column, self.id);
-        let profile = self.profile.map(|json| serde_json::from_str(&json)).transpose();
-        let user = ExistingUser {
-            id: self.id,
-            version: self.version,
-            email: self.email,
-            phone_number: self.phone_number,
-            preferred_username: self.preferred_username,
-            given_name: self.given_name,
-            family_name: self.family_name,
-            attributes: self.attributes,
-            metadata: self.metadata,
-            profile: profile.map_err(|_| wrong("profile"))?,
-            enrolled: false,
-        };
-        // Both are not negative, so that they come apart again.
-        let apart =
-            |both: i64| Some((i32::try_from(both >> 32).ok()?, i32::try_from(both & 0xffff_ffff).ok()?));
-        let memberships: Vec<(i32, i32)> =
-            self.memberships.unwrap_or_default().into_iter().filter_map(apart).collect();
-        let fields = flat_user(&user, &memberships).ok_or_else(|| wrong("metadata"))?;
-        let stands_for = self.stands_for.filter(|_| !mutant(Mutant::UndoForgetsItsSteps));
-        let kept = self.kept.unwrap_or_default().into_iter().collect();
-        let mut given_back = GivenBack::new();
-        for step in self.given_back.unwrap_or_default() {
-            let step = serde_json::from_str(&step);
-            let step = step.map_err(|_| StoreError::corrupt("undo_steps", "given_back", self.id))?;
-            add_given_back(&mut given_back, step);
-        }
-        Ok(Found { id: self.id, version: self.version, stands_for, kept, given_back, fields })
-    }
-}
-
 /// Deletes users with all that is theirs. A membership that came in between is a conflict: somebody enrolled the user.
 async fn delete(
     connection: &mut PgConnection,
@@ -386,17 +251,26 @@ async fn delete(
     if users.rows_affected() != deleted.len() as u64 {
         return Err(StoreError::Conflict("a user"));
     }
-    if mutant(Mutant::UndoLeavesParts) {
+    delete_parts(connection, &ids, deleted.iter().map(|(_, _, count)| *count as u64).sum()).await
+}
+
+/// Deletes what belongs to users that are deleted: so many memberships, and their credentials.
+async fn delete_parts(
+    connection: &mut PgConnection,
+    users: &[Uuid],
+    memberships: u64,
+) -> Result<(), StoreError> {
+    if users.is_empty() || mutant(Mutant::UndoLeavesParts) {
         return Ok(());
     }
     // The users are locked now: a concurrent enrolment waits, or has committed and is visible.
-    let memberships = sqlx::query!("delete from memberships where user_id = any($1)", &ids)
+    let gone = sqlx::query!("delete from memberships where user_id = any($1)", users)
         .execute(&mut *connection)
         .await?;
-    if memberships.rows_affected() != deleted.iter().map(|(_, _, count)| *count as u64).sum::<u64>() {
+    if gone.rows_affected() != memberships {
         return Err(StoreError::Conflict("a membership"));
     }
-    sqlx::query!("delete from user_credentials where user_id = any($1)", &ids).execute(connection).await?;
+    sqlx::query!("delete from user_credentials where user_id = any($1)", users).execute(connection).await?;
     Ok(())
 }
 

@@ -66,6 +66,11 @@ impl Change {
         Self { user, kind: Kind::Inserted, record: 0, from: 0, to, before, after }
     }
 
+    /// That a user was deleted, which had this version and all these fields.
+    pub(super) fn deleted(user: Uuid, from: i32, before: Map<String, Value>) -> Self {
+        Self { kind: Kind::Deleted, from, before, ..Self::inserted(user, 0) }
+    }
+
     /// Sees to it that a flag and the value that it is about stand side by side. `value` tells the one that did not change.
     pub fn keep_flags_with_values(&mut self, value: impl Fn(&str) -> Option<Value>) {
         for (flag, field) in FLAGS {

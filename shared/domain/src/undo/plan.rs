@@ -40,7 +40,7 @@ pub struct Written {
 }
 
 /// What is to be written, and what became of each change.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Planned {
     /// One for each change.
     pub told: Vec<ChangeResult>,
@@ -393,13 +393,7 @@ impl Planned {
     fn delete(&mut self, base: &Found) {
         let count = base.fields.keys().filter(|path| is_membership(path)).count();
         self.deleted.push((base.id, base.version, count));
-        self.changes.push(Change {
-            kind: Kind::Deleted,
-            from: base.version,
-            to: 0,
-            before: base.fields.clone().into_iter().collect(),
-            ..Change::inserted(base.id, 0)
-        });
+        self.changes.push(Change::deleted(base.id, base.version, base.fields.clone().into_iter().collect()));
     }
 
     fn insert(&mut self, id: Uuid, now: Flat, current: i32) {
