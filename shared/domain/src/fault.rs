@@ -91,7 +91,7 @@ table! {
         Rules = "rules",
         /// Worker: the chunk's row is locked, nothing is written.
         ApplyLocked = "apply_locked",
-        /// Worker: users are found and records are planned, nothing is written.
+        /// Worker: users are found and records are planned, or users are about to be deleted unread; nothing is committed.
         Planned = "planned",
         /// Worker: new users are copied in.
         Copied = "copied",
@@ -1007,8 +1007,16 @@ pub fn call_at(point: Point, callback: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Reads `FAILPOINTS`. To be called once, at the start of the program.
+///
+/// # Panics
+/// Where it names a point that there is not: nothing would fail, and a test that waits for it would wait for ever.
 #[cfg(feature = "faults")]
 pub fn init() {
+    let given = std::env::var("FAILPOINTS").unwrap_or_default();
+    let names = given.split(';').filter_map(|point| point.split('=').next()).map(str::trim);
+    for name in names.filter(|name| !name.is_empty()) {
+        assert!(Point::ALL.iter().any(|point| point.name() == name), "there is no failpoint `{name}`");
+    }
     // The scenario's drop would clear the points again.
     std::mem::forget(fail::FailScenario::setup());
 }

@@ -62,7 +62,7 @@ struct World {
     steps: BTreeMap<Uuid, Step>,
     /// What undos of parts before that one remembered.
     earlier: BTreeMap<Uuid, Step>,
-    /// How many users were deleted unread beside what was read first.
+    /// How many users were deleted unread so far.
     unread: usize,
 }
 

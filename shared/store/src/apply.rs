@@ -86,8 +86,8 @@ pub struct Beginning {
 /// Begins the transaction that applies a chunk, and before it, in one of its own, notes that this worker begins.
 ///
 /// All of it is one round trip. The note does not wait for the disk: a crash of the database loses it, and with it nothing
-/// but the suspicion of a worker that died in the same moment. A chunk that another worker began is noted only by a
-/// isolated worker; [`lock`] tells.
+/// but the suspicion of a worker that died in the same moment. A chunk that another worker began is noted only by
+/// an isolated worker; [`lock`] tells.
 pub async fn begin<'c>(
     connection: &'c mut PgConnection,
     beginning: &Beginning,

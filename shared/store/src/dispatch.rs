@@ -187,7 +187,7 @@ pub async fn unclaim(store: &Store, chunk: ChunkId, problem: &str) -> Result<(),
     Ok(())
 }
 
-/// Takes back every chunk that is with the workers, where no other program can be alive: what a killed one had claimed is
+/// Stages every chunk again that is with the workers, where no other program can be alive: what a killed one had claimed is
 /// dispatched again at once. A message that still waits for such a chunk does no harm (P3).
 pub async fn stage_all_again(store: &Store) -> Result<u64, StoreError> {
     let taken = sqlx::query!(

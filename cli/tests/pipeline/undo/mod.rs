@@ -5,6 +5,7 @@ mod left_out;
 mod planned;
 mod property;
 mod story;
+mod untouched;
 mod values;
 
 use muster_domain::chunk::ChunkLimits;

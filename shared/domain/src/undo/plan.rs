@@ -46,7 +46,7 @@ pub struct Planned {
     pub told: Vec<ChangeResult>,
     /// Users that change or are made again, by id.
     pub written: Vec<Written>,
-    /// Users that are deleted, with the version each was read at and the number of its memberships, by id.
+    /// Users that are to be deleted, with the version each was read at and the number of its memberships, by id.
     pub deleted: Vec<(Uuid, i32, usize)>,
     /// Unique values to let go of first: another user of this plan gets them.
     pub releases: Vec<(Uuid, &'static str)>,

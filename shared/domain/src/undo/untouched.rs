@@ -23,8 +23,8 @@ pub fn deletable(changes: &[Change], is_as_planned: impl Fn(usize, &ChangeResult
 }
 
 impl Planned {
-    /// Adds the users that were deleted unread, by id, to what the other changes came to. `deleted` of the plan is not among it: nothing is
-    /// left to be written of them.
+    /// Adds the users that were deleted unread, by id, to what the other changes came to. They are not added to `deleted`, which is what is
+    /// still to be written.
     #[must_use]
     pub fn with_deleted(mut self, changes: &[Change], deleted: Vec<Found>) -> Self {
         let is_deleted = |change: &Change| deleted.binary_search_by_key(&change.user, |user| user.id).is_ok();

@@ -171,7 +171,7 @@ mod tests {
         let mut cutter = ChunkCutter::new(limits).sealing(SecretKey::new(&[1; 32]).unwrap());
         cutter.hide(&Secrets::by_name(names));
         let small = [RawField { name: 0, value: RawValue::Text("a@example.com") }];
-        let mut sealed = Vec::new();
+        let mut packed = Vec::new();
         for number in 1..=9 {
             let position = Position { record: RecordNumber::new(number).unwrap(), line: number, byte: 0 };
             let record = match number {
@@ -179,11 +179,11 @@ mod tests {
                 _ => RawRecord { position, fields: &small, defect: None, raw: None },
             };
             cutter.push(&record, names, Some(LaneHash::of("a@example.com")), true).unwrap();
-            sealed.extend(cutter.take().unwrap());
+            packed.extend(cutter.take().unwrap());
         }
         cutter.finish(names).unwrap();
-        sealed.extend(cutter.take().unwrap());
-        sealed
+        packed.extend(cutter.take().unwrap());
+        packed
     }
 
     proptest! {

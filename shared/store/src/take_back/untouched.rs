@@ -1,6 +1,6 @@
 //! Deletes inserted users that nobody touched since in the statement that reads them: what they had is kept by the undo.
 
-use muster_domain::fault::{Mutant, mutant};
+use muster_domain::fault::{self, Mutant, Point, mutant};
 use muster_domain::id::{ImportId, TenantId};
 use muster_domain::planned::UndoCheck;
 use muster_domain::undo::{Change, Found, deletable};
@@ -11,7 +11,8 @@ use super::found::FoundRow;
 use crate::StoreError;
 
 /// Deletes the users that are as they were left: at that version and without memberships. None where an undo of the import noted a step:
-/// a version may stand for another one then. Whoever has changed a user meanwhile is waited for, and the user is left.
+/// a version may stand for another one then. Whoever changes a user meanwhile is waited for, and the user is left; whoever enrols it is waited
+/// for, and it is a conflict.
 ///
 /// Not a checked macro: its rows are those of [`FOUND`](super::found::FOUND), and a test asks how the database goes about the same text.
 pub(super) const DELETED: &str = r#"
@@ -44,8 +45,12 @@ pub(super) async fn delete(
     if places.is_empty() {
         return Ok(Vec::new());
     }
-    let (ids, versions): (Vec<Uuid>, Vec<i32>) =
-        places.iter().filter_map(|at| changes.get(*at)).map(|change| (change.user, change.to)).unzip();
+    let mut users: Vec<(Uuid, i32)> =
+        places.iter().filter_map(|at| changes.get(*at)).map(|change| (change.user, change.to)).collect();
+    // By id, as every other writer locks users: so none waits for another in a circle.
+    users.sort_unstable();
+    let (ids, versions): (Vec<Uuid>, Vec<i32>) = users.into_iter().unzip();
+    fault::point(Point::Planned)?;
     let rows: Vec<FoundRow> = sqlx::query_as(DELETED)
         .bind(tenant.get())
         .bind(&ids)

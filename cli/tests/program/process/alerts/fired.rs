@@ -107,7 +107,7 @@ async fn chunks_that_do_not_get_on_are_told() {
         // Longer than a statement here takes.
         ("MUSTER_WORKER_DEADLINE", "60s"),
     ];
-    let mut rig = Rig::new(&settings, "take_back=1*return(panic)").await;
+    let mut rig = Rig::new(&settings, "take_dead_letter=1*return(panic)").await;
     rig.execute(WHIMS).await;
     rig.execute(WHIMS_ABOUT_USERS).await;
     assert_eq!(rig.uploads("first", 100).await, StatusCode::ACCEPTED);

@@ -9,7 +9,7 @@ use crate::options::{Duplicates, HeaderNames, ImportOptions, Start};
 use crate::parse::{Format, ParseLimits, Parser};
 use crate::rules::Rules;
 
-/// Seals what is cut at once, and keeps the issues.
+/// Packs what is cut at once, and keeps the issues.
 struct Packed {
     packing: Packing,
     issues: Vec<Issue>,
