@@ -287,7 +287,7 @@ pub(crate) struct Work<'a> {
     rules: &'a Rules,
     /// What becomes of each.
     records: Applying<'a>,
-    /// For an undo: the pending changes to revert, with their index in the chunk.
+    /// For an undo: the pending changes to take back, with their index in the chunk.
     to_take_back: Vec<(usize, Change)>,
     /// How many records the database refused, and its words about the first.
     refused: (usize, Option<String>),

@@ -519,7 +519,7 @@ catalogue! {
                  applied as things are now, `muster imports retry <ID> --code changed_since_plan`. Whoever wants all such records applied \
                  from the beginning proceeds with `--on-drift apply` (over HTTP `on_drift=apply`).";
     }
-    /// A change that an undo should revert cannot be read: its stored form is damaged.
+    /// A change that an undo should take back cannot be read: its stored form is damaged.
     ChangeUnreadable = "change_unreadable" {
         met: Record;
         advice: "All other changes are undone, and a retry does not help with this one. Correct the record's user by hand, or import a file with the right values.";

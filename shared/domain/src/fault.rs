@@ -719,7 +719,7 @@ table! {
         NulInTexts = "nul_in_texts",
         /// A worker that finds nothing to do leaves what it noted before.
         NoteOfNothing = "note_of_nothing",
-        /// A chunk that was taken back before its worker deferred it stays noted as begun.
+        /// A chunk that was staged again before its worker deferred it stays noted as begun.
         LateDeferralKeepsNote = "late_deferral_keeps_note",
         /// A chunk whose turn comes after another's counts as deferred.
         WaitingIsADeferral = "waiting_is_a_deferral",
@@ -1013,12 +1013,17 @@ pub fn call_at(point: Point, callback: impl Fn() + Send + Sync + 'static) {
 #[cfg(feature = "faults")]
 pub fn init() {
     let given = std::env::var("FAILPOINTS").unwrap_or_default();
-    let names = given.split(';').filter_map(|point| point.split('=').next()).map(str::trim);
-    for name in names.filter(|name| !name.is_empty()) {
-        assert!(Point::ALL.iter().any(|point| point.name() == name), "there is no failpoint `{name}`");
-    }
+    let unknown = unknown_point(&given);
+    assert!(unknown.is_none(), "there is no failpoint `{}`", unknown.unwrap_or_default());
     // The scenario's drop would clear the points again.
     std::mem::forget(fail::FailScenario::setup());
+}
+
+/// The first name in the text of `FAILPOINTS` that is no point's.
+#[cfg(feature = "faults")]
+fn unknown_point(given: &str) -> Option<&str> {
+    let names = given.split(';').filter_map(|point| point.split('=').next()).map(str::trim);
+    names.filter(|name| !name.is_empty()).find(|name| !Point::ALL.iter().any(|point| point.name() == *name))
 }
 
 /// Does nothing: the feature `faults` is off.
@@ -1029,5 +1034,17 @@ pub const fn init() {}
 impl From<Fault> for std::io::Error {
     fn from(fault: Fault) -> Self {
         Self::other(fault)
+    }
+}
+
+#[cfg(all(test, feature = "faults"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failpoint_that_there_is_not_is_found() {
+        assert_eq!(unknown_point(""), None);
+        assert_eq!(unknown_point("after_commit=1*return(kill); publish=3*off->return(error);"), None);
+        assert_eq!(unknown_point("publish=return; take_back=1*return(panic)"), Some("take_back"));
     }
 }

@@ -1,4 +1,4 @@
-//! Applies the chunks of an undo. Their records are changes, which are reverted.
+//! Applies the chunks of an undo. Their records are changes, which are taken back.
 
 use muster_domain::chunk::ChunkRecords;
 use muster_domain::error::{ErrorCode, RecordError};

@@ -47,20 +47,35 @@ pub(crate) async fn find(
     Ok(found)
 }
 
+/// The undos of an import, and whether one of them has noted a step of anybody: the head of a statement. Takes the parameter that is the
+/// import; `$1` is the tenant.
+macro_rules! noted_steps {
+    ($import:literal) => {
+        concat!(
+            "with undos as materialized (
+                  select array(select undo.id from imports as undo where undo.undoes = ",
+            $import,
+            " and undo.tenant_id = $1) as ids
+            ), steps as materialized (
+                  select exists (select from undos, unnest(ids) as undo (id)
+                                  cross join lateral (select from undo_steps as noted where noted.import_id = undo.id
+                                                       order by noted.import_id, noted.user_id limit 1) as first) as noted
+            )
+            "
+        )
+    };
+}
+pub(super) use noted_steps;
+
 /// The users of the changes, and who has a value that one of them had; with what the undos of the import left of each.
 ///
 /// The undos of the import are an array, so that the steps of a user are found by both columns of their key. With a join the database looked
 /// for them by the user alone, and read the whole index for each user. Where no undo of the import has noted a step, nothing is looked up.
 ///
 /// Not a checked macro: a test asks how the database goes about the same text.
-pub(super) const FOUND: &str = r#"
-     with undos as materialized (
-           select array(select undo.id from imports as undo where undo.undoes = $8 and undo.tenant_id = $1) as ids
-     ), steps as materialized (
-           select exists (select from undos, unnest(ids) as undo (id)
-                           cross join lateral (select from undo_steps as noted where noted.import_id = undo.id
-                                                order by noted.import_id, noted.user_id limit 1) as first) as noted
-     )
+pub(super) const FOUND: &str = concat!(
+    noted_steps!("$8"),
+    r#"
    select u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name,
           u.family_name, u.attributes::text, u.metadata::text, u.profile::text,
           case when $6 then array(select (m.organization_id::bigint << 32) + m.group_id
@@ -96,7 +111,8 @@ pub(super) const FOUND: &str = r#"
              from unnest($5::text[]) as k (value)
             cross join lateral (select * from users
                                  where tenant_id = $1 and preferred_username = k.value collate "C" limit 1) as user_
-          ) as u"#;
+          ) as u"#
+);
 
 async fn rows(
     connection: &mut PgConnection,

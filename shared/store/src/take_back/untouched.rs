@@ -7,7 +7,7 @@ use muster_domain::undo::{Change, Found, deletable};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::found::FoundRow;
+use super::found::{FoundRow, noted_steps};
 use crate::StoreError;
 
 /// Deletes the users that are as they were left: at that version and without memberships. None where an undo of the import noted a step:
@@ -15,14 +15,9 @@ use crate::StoreError;
 /// for, and it is a conflict.
 ///
 /// Not a checked macro: its rows are those of [`FOUND`](super::found::FOUND), and a test asks how the database goes about the same text.
-pub(super) const DELETED: &str = r#"
-     with undos as materialized (
-           select array(select undo.id from imports as undo where undo.undoes = $4 and undo.tenant_id = $1) as ids
-     ), steps as materialized (
-           select exists (select from undos, unnest(ids) as undo (id)
-                           cross join lateral (select from undo_steps as noted where noted.import_id = undo.id
-                                                order by noted.import_id, noted.user_id limit 1) as first) as noted
-     )
+pub(super) const DELETED: &str = concat!(
+    noted_steps!("$4"),
+    r#"
    delete from users as u
     using unnest($2::uuid[], $3::int[]) as n (id, version)
     where u.tenant_id = $1 and u.id = n.id and (u.version = n.version or $5)
@@ -30,7 +25,8 @@ pub(super) const DELETED: &str = r#"
       and (select m.user_id from memberships as m where m.user_id = u.id limit 1) is null
    returning u.id, u.version, u.email, u.phone_number, u.preferred_username, u.given_name, u.family_name,
              u.attributes::text, u.metadata::text, u.profile::text, null::bigint[] as memberships,
-             null::int as stands_for, null::text[] as kept, null::text[] as given_back"#;
+             null::int as stands_for, null::text[] as kept, null::text[] as given_back"#
+);
 
 /// Deletes those of the inserted users that nobody touched since, and all that is theirs. What they had, by id. Those that were planned to
 /// come to something else are left.

@@ -109,8 +109,10 @@ fn chunks_tell_where_they_stand_who_has_them_and_what_they_met() {
     // takes back.
     until("chunks are in the queue", || {
         let table = services.imports(&token, &["chunks", &import, "--state", "dispatched"]).exits(0);
-        let is_in_queue = |line: &str| line.contains("in the queue");
-        (table.stdout.lines().count() > 1 && table.stdout.lines().skip(1).all(is_in_queue)).then_some(())
+        let mut lines = table.stdout.lines().skip(1).peekable();
+        let in_queue = lines.peek().is_some() && lines.all(|line| line.contains("in the queue"));
+        let sent = chunks(&["--state", "dispatched"]);
+        (in_queue && !sent.is_empty() && sent.iter().all(|chunk| chunk["holder"].is_null())).then_some(())
     });
     services.execute(
         "create function refuse() returns trigger language plpgsql as
