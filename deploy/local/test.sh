@@ -161,6 +161,21 @@ checks() {
     fi
 }
 
+# On a full disk tests fail for reasons that say nothing: RabbitMQ takes no more messages, and PostgreSQL stops.
+room_on_the_disks() {
+    local target=${CARGO_TARGET_DIR:-target} needed=4 short=0 folder free
+    [[ -d $target/debug/deps ]] || needed=16 # a first build
+    mkdir -p "$target" .services
+    for folder in "$target" .services; do
+        free=$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1048576) }')
+        ((free >= needed)) || {
+            echo "$folder: $needed GiB must be free on its disk, and $free are: remove what you do not need there, and start again"
+            short=1
+        }
+    done
+    return $short
+}
+
 # Which servers the tests run against, by their own answer. A server that does not answer fails here, not in a hundred tests.
 backends() {
     local bundled
@@ -265,6 +280,11 @@ flock -n 8 || {
     echo "another test run is going on in this checkout; waiting for it"
     flock 8
 }
+
+if ! step "room on the disks" room_on_the_disks; then
+    summary
+    exit 1
+fi
 
 tests_rc=1
 if step "install what is missing" "$HERE/services.sh" install; then
