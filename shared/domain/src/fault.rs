@@ -591,6 +591,8 @@ table! {
         UndoLeavesParts = "undo_leaves_parts",
         /// Inserted users that are deleted unread are deleted at any version.
         UndoDeletesUnread = "undo_deletes_unread",
+        /// A record whose keys are not stored yet counts as one that says what is stored.
+        NewKeysUnseen = "new_keys_unseen",
         /// A user that an import inserted and changed later counts as touched by somebody else.
         UndoForgetsItsSteps = "undo_forgets_its_steps",
         /// An undo leaves a flag of a verified value beside a value that was never verified.

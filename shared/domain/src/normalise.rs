@@ -69,7 +69,8 @@ pub fn is_invisible(c: char) -> bool {
 /// bidi-override characters, private use or unassigned-looking tags.
 pub fn has_forbidden_char(text: &str) -> bool {
     if text.is_ascii() {
-        return text.bytes().any(|byte| byte.is_ascii_control());
+        // Looks at all bytes, which is faster for a short text than to stop at the first.
+        return text.bytes().fold(false, |found, byte| found | byte.is_ascii_control());
     }
     text.chars().any(|c| {
         c.is_control()

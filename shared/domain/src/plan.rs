@@ -8,6 +8,7 @@ mod draft;
 mod metadata;
 mod profile;
 mod row;
+mod unchanged;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -243,6 +243,11 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The custom attributes that the record says something of.
+    pub fn custom_attributes(&self) -> &[MetadataEntry<'a>] {
+        self.extras.as_deref().map_or(&[], |extras| &extras.custom_attributes)
+    }
+
     /// The e-mail address the user is to have from now on.
     pub fn new_email(&self) -> Option<&str> {
         self.extras.as_deref().and_then(|extras| extras.new_email.value()).map(EmailAddress::as_str)

@@ -11,7 +11,7 @@ mod columns;
 pub(crate) mod days;
 mod formats;
 mod given_back;
-mod json;
+pub(crate) mod json;
 mod person;
 mod rule;
 mod secret;
@@ -405,7 +405,7 @@ impl<'a> Pass<'a, '_> {
                 })
                 .collect()
         };
-        self.add_metadata(entries);
+        entries.into_iter().for_each(|entry| self.add_metadata(entry));
         Ok(())
     }
 
@@ -429,17 +429,17 @@ impl<'a> Pass<'a, '_> {
                 value.into()
             }
         };
-        self.add_metadata([MetadataEntry { key: Cow::Borrowed(key), value }]);
+        self.add_metadata(MetadataEntry { key: Cow::Borrowed(key), value });
         Ok(())
     }
 
-    fn add_metadata(&mut self, entries: impl IntoIterator<Item = MetadataEntry<'a>>) {
+    fn add_metadata(&mut self, entry: MetadataEntry<'a>) {
         if !matches!(self.record.metadata, Patch::Value(_)) {
             // Most records have fewer.
             self.record.metadata = Patch::Value(Vec::with_capacity(8));
         }
         if let Patch::Value(there) = &mut self.record.metadata {
-            there.extend(entries);
+            there.push(entry);
         }
     }
 

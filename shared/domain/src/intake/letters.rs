@@ -47,10 +47,12 @@ pub(super) fn letters(record: &RawRecord<'_>, names: &FieldNames) -> Letters {
     found
 }
 
-/// One look at all bytes for what few names have: U+FFFD, whose first byte is EF, or after one of the letters by which
+/// A quick look for what few names have: U+FFFD, whose first byte is EF, or after one of the letters by which
 /// [`is_misdecoded`] knows (their first bytes are C3 and C4) another character beyond ASCII.
 fn may_be_damaged(text: &str) -> bool {
-    text.as_bytes().windows(3).any(|three| matches!(three, [0xC3 | 0xC4 | 0xEF, _, last] if !last.is_ascii()))
+    let bytes = text.as_bytes();
+    memchr::memchr3_iter(0xC3, 0xC4, 0xEF, bytes)
+        .any(|at| bytes.get(at + 2).is_some_and(|last| !last.is_ascii()))
 }
 
 /// JSON with its letters written as themselves, not as `\u00e9`.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::row::{NewCredentials, UserRow, of_record};
-use super::{Effect, ExistingUser, metadata, wanted};
+use super::{Effect, ExistingUser, metadata, unchanged, wanted};
 use crate::fault::{Mutant, mutant};
 use crate::field::Field;
 use crate::options::{IdentifierField, MetadataMode};
@@ -141,6 +141,12 @@ impl<'a> Draft<'a> {
     /// Applies a record to a user that exists (in the store, or since an earlier record). `profile` is what the record makes
     /// of it beyond the columns, if it changes that. True if anything changed.
     pub(super) fn apply(&mut self, record: &'a Record<'a>, profile: Option<Profile>, rules: &Rules) -> bool {
+        if let (None, None, Some(base)) = (&self.state, self.record, self.base)
+            && profile.is_none()
+            && unchanged::says_what_is_stored(record, base, rules)
+        {
+            return false;
+        }
         let mut state = self.load(rules);
         let mut changed = state.apply(record, rules);
         if let Some(profile) = profile {
@@ -349,7 +355,7 @@ impl<'a> State<'a> {
         changed |= self.set_names(record, ignored);
         changed |= self.set_attributes(record, ignored);
         let metadata = !ignored(Field::Metadata) && !record.metadata.is_absent();
-        let custom = !ignored(Field::CustomAttributes) && custom_of(record).is_some();
+        let custom = !ignored(Field::CustomAttributes) && !record.custom_attributes().is_empty();
         // One may undo what the other did: only what both come to counts.
         let before = (metadata && custom).then(|| self.metadata.clone());
         let set = metadata && self.apply_metadata(&record.metadata, rules.options.metadata);
@@ -389,9 +395,9 @@ impl<'a> State<'a> {
     }
 
     fn apply_custom(&mut self, record: &Record<'_>) -> bool {
-        custom_of(record).is_some_and(|custom| {
-            metadata::apply(&mut self.metadata, metadata::object(custom), MetadataMode::Attributes)
-        })
+        let custom = record.custom_attributes();
+        !custom.is_empty()
+            && metadata::apply(&mut self.metadata, metadata::object(custom), MetadataMode::Attributes)
     }
 
     fn into_row(self, id: Uuid, changes: i32) -> UserRow<'a> {
@@ -410,11 +416,6 @@ impl<'a> State<'a> {
             changes,
         }
     }
-}
-
-/// The custom attributes that a record says something of.
-fn custom_of<'r, 'a>(record: &'r Record<'a>) -> Option<&'r [MetadataEntry<'a>]> {
-    record.extras.as_deref().map(|extras| &extras.custom_attributes[..]).filter(|custom| !custom.is_empty())
 }
 
 fn set<'a>(target: &mut Option<Cow<'a, str>>, patch: Patch<&'a str>) -> bool {

@@ -137,7 +137,9 @@ pub(super) fn object_text<'e>(entries: impl Iterator<Item = (&'e str, MetadataVa
 }
 
 fn push_string(into: &mut String, text: &str) {
-    let plain = text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    // Looks at all bytes, which is faster for a short text than to stop at the first.
+    let plain =
+        text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'));
     if plain {
         into.push('"');
         into.push_str(text);

@@ -92,7 +92,7 @@ pub(super) fn of_record<'a>(id: Uuid, record: &'a Record<'a>) -> UserRow<'a> {
     }
 }
 
-fn entry_pair<'e>(entry: &'e MetadataEntry<'_>) -> (&'e str, MetadataValue<'e>) {
+pub(super) fn entry_pair<'e>(entry: &'e MetadataEntry<'_>) -> (&'e str, MetadataValue<'e>) {
     let value = match &entry.value {
         MetadataValue::Null => MetadataValue::Null,
         MetadataValue::Text(text) => MetadataValue::Text(text),

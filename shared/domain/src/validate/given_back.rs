@@ -31,10 +31,15 @@ pub(super) fn redacted() -> RecordError {
 impl Pass<'_, '_> {
     /// Whether a record that was given back has the word in the place of a value that was hidden. Passwords and second factors have
     /// errors of their own for it.
+    #[inline(always)]
     pub(super) fn is_hidden(&mut self, rule: &Rule, value: RawValue<'_>) -> bool {
+        // In most files there are none.
+        self.binding.has_marks() && self.is_marked(rule, value)
+    }
+
+    fn is_marked(&mut self, rule: &Rule, value: RawValue<'_>) -> bool {
         let secret = |field: Field| field.is_secret() || field == Field::Mfa;
-        if !self.binding.has_marks()
-            || !is_redacted(value)
+        if !is_redacted(value)
             || rule.field().is_some_and(secret)
             || !self.binding.is_given_back(self.raw)
             || mutant(Mutant::RedactedTaken)
