@@ -405,7 +405,7 @@ impl<'a> Pass<'a, '_> {
                 })
                 .collect()
         };
-        entries.into_iter().for_each(|entry| self.add_metadata(entry));
+        self.add_metadata(|there| there.extend(entries));
         Ok(())
     }
 
@@ -429,17 +429,18 @@ impl<'a> Pass<'a, '_> {
                 value.into()
             }
         };
-        self.add_metadata(MetadataEntry { key: Cow::Borrowed(key), value });
+        self.add_metadata(|there| there.push(MetadataEntry { key: Cow::Borrowed(key), value }));
         Ok(())
     }
 
-    fn add_metadata(&mut self, entry: MetadataEntry<'a>) {
+    /// Adds entries, or none: an object without entries counts as said too.
+    fn add_metadata(&mut self, add: impl FnOnce(&mut Vec<MetadataEntry<'a>>)) {
         if !matches!(self.record.metadata, Patch::Value(_)) {
             // Most records have fewer.
             self.record.metadata = Patch::Value(Vec::with_capacity(8));
         }
         if let Patch::Value(there) = &mut self.record.metadata {
-            there.push(entry);
+            add(there);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::fault::{Mutant, mutant};
 use crate::parse::{depth, string_fault};
 use crate::record::RawValue;
 
-/// Levels of nesting that serde_json reads.
-const DEEPEST: usize = 127;
+/// Levels of nesting that a value may have: serde_json reads 127, and the object that the value is kept in is one of them.
+const DEEPEST: usize = 126;
 
 /// The source of a JSON value, once it is known that the database can hold it: valid strings, finite numbers, no NUL.
 pub(super) fn checked(json: &str) -> Result<&str, RecordError> {
@@ -35,6 +35,10 @@ fn storable(json: &str) -> Result<&str, RecordError> {
     let scalar = matches!(json, "true" | "false");
     if !scalar {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|_| not_stored(json))?;
+        // Each level has two brackets.
+        if json.len() > 2 * DEEPEST && depth(json.as_bytes()) > DEEPEST {
+            return Err(not_stored(json));
+        }
         if loses_digits(json) && !mutant(Mutant::DigitsLost) {
             return Err(RecordError::new(
                 ErrorCode::ValueOutOfRange,
@@ -227,5 +231,16 @@ mod tests {
         ] {
             assert_eq!(checked(json).err().map(|error| error.code), code);
         }
+    }
+
+    /// Or the next change of the user would lose what it is kept beside.
+    #[test]
+    fn the_deepest_value_can_be_read_in_the_object_that_it_is_kept_in() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let deepest =
+            (1..200).map(nested).take_while(|json| checked(json).is_ok()).last().unwrap_or_default();
+        let kept = format!(r#"{{"k": {deepest}}}"#);
+        assert!(serde_json::from_str::<serde_json::Value>(&kept).is_ok(), "{}", deepest.len());
+        assert!(deepest.len() > 200);
     }
 }

@@ -313,3 +313,16 @@ fn a_missing_cell_says_what_an_empty_one_does() {
     assert_eq!(read(EmptyCell::Ignore), (Some(1), false, false), "what is stored stays");
     assert_eq!(read(EmptyCell::Remove), (Some(2), true, true));
 }
+
+/// Where metadata is rewritten, it empties it.
+#[test]
+fn metadata_without_entries_is_not_metadata_that_is_not_named() {
+    let said = |fields: &str| {
+        let upload = format!(r#"[{{"email": "a@example.com"{fields}}}]"#);
+        one(&upload, &rules(json(ImportOptions::default())), |record| {
+            record.unwrap().metadata.value().map(Vec::len)
+        })
+    };
+    assert_eq!(said(r#", "metadata": {}"#), Some(0));
+    assert_eq!(said(""), None);
+}
