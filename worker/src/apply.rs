@@ -214,8 +214,8 @@ impl Job<'_> {
         }
         pool.within_longer(work.mark_superseded(&mut transaction, chunk)).await?;
         if mode.bisect {
-            if let Err(report) = work.bisect(&mut transaction, pool).await? {
-                return self.leave(transaction, report).await;
+            if let Err(sick) = work.bisect(&mut transaction, pool).await? {
+                return self.leave(transaction, Report::StoreRefuses(sick)).await;
             }
         } else {
             let all: Vec<usize> = (0..work.len()).collect();

@@ -4,27 +4,21 @@
 //! by trying. A record that is refused by itself fails if the database accepts others at the same time: other
 //! records of the chunk, or a probe user, which is rolled back. If the database accepts nothing, the chunk
 //! waits.
-//!
-//! Trying many records one by one takes the database as much as thousands of others. So a tenant has one place
-//! for that, and its other chunks wait until it is free (P8).
 
 use std::time::{Duration, Instant};
 
 use muster_domain::fault::{self, Mutant};
 use muster_runtime::clock;
-use muster_store::apply::{Limits, take_trying_place};
+use muster_store::apply::Limits;
 use muster_store::upsert::{check_deferred, probe};
 use muster_store::{ErrorKind, StoreError, Transaction};
 
-use crate::apply::{Report, Work, Written};
+use crate::apply::{Work, Written};
 use crate::deadline_pool::DeadlinePool;
 
 /// Refusals in a row, with nothing taken so far and the probe refused, after which no more is tried. Halving the largest
 /// chunk down to its first record takes 17.
 const ENOUGH: usize = 32;
-
-/// Records of a chunk that may be refused before it needs the tenant's place for trying records one by one.
-const FEW: usize = 8;
 
 /// Whether the statement was ended because it took too long, rather than refused: something is held or slow.
 pub(crate) fn waited(error: &StoreError, took: Duration, limits: &Limits) -> bool {
@@ -44,20 +38,18 @@ struct Search {
     /// The probe was taken at least once.
     probed: bool,
     refusals: usize,
-    /// Records that fail because the database refuses them.
-    failed: usize,
     /// Records that were refused by themselves while the probe user was refused too.
     doubtful: Vec<(usize, StoreError)>,
 }
 
 impl Work<'_> {
     /// Bisects what the database refuses until each record at fault is isolated, and only these fail. Left halves come
-    /// first, so that later records see what earlier ones did. The inner error is what to report where the chunk waits.
+    /// first, so that later records see what earlier ones did. The inner error says that the database refuses everything.
     pub(crate) async fn bisect(
         &mut self,
         transaction: &mut Transaction<'_>,
         pool: &DeadlinePool,
-    ) -> Result<Result<(), Report>, StoreError> {
+    ) -> Result<Result<(), StoreError>, StoreError> {
         let mut search = Search::default();
         let mut stack: Vec<(usize, usize)> = vec![(0, self.len())];
         while let Some((start, end)) = stack.pop() {
@@ -74,13 +66,13 @@ impl Work<'_> {
                 Err(refusal) => refusal,
             };
             if waited(&refusal, began.elapsed(), &pool.limits()) {
-                return Ok(Err(Report::StoreRefuses(refusal)));
+                return Ok(Err(refusal));
             }
             search.refusals += 1;
             if end - start > 1 {
                 let hopeless = !search.taken && !search.probed && search.refusals >= ENOUGH;
                 if hopeless && refusal.kind() != ErrorKind::Data {
-                    return Ok(Err(Report::StoreRefuses(refusal)));
+                    return Ok(Err(refusal));
                 }
                 let middle = start + (end - start) / 2;
                 stack.push((middle, end));
@@ -91,28 +83,14 @@ impl Work<'_> {
             {
                 search.probed |= refusal.kind() != ErrorKind::Data;
                 self.refuse(start, &refusal);
-                search.failed += 1;
-                if search.failed == FEW && !self.is_its_turn(transaction, pool).await? {
-                    return Ok(Err(Report::InTurn));
-                }
             } else if search.probed || !search.taken && search.refusals >= ENOUGH {
                 // It took the probe before and does not now: whatever happened, it is not this record.
-                return Ok(Err(Report::StoreRefuses(refusal)));
+                return Ok(Err(refusal));
             } else {
                 search.doubtful.push((start, refusal));
             }
         }
         self.doubtful(transaction, pool, search).await
-    }
-
-    /// Whether the tenant's place for trying records one by one was free. It is this chunk's until the transaction ends.
-    async fn is_its_turn(
-        &self,
-        transaction: &mut Transaction<'_>,
-        pool: &DeadlinePool,
-    ) -> Result<bool, StoreError> {
-        let free = pool.within(take_trying_place(transaction, self.locked.tenant)).await?;
-        Ok(free || fault::mutant(Mutant::ManyAreTried))
     }
 
     /// What becomes of the records that were refused alone while the probe was refused too.
@@ -121,15 +99,15 @@ impl Work<'_> {
         transaction: &mut Transaction<'_>,
         pool: &DeadlinePool,
         mut search: Search,
-    ) -> Result<Result<(), Report>, StoreError> {
+    ) -> Result<Result<(), StoreError>, StoreError> {
         match search.doubtful.pop() {
             None => Ok(Ok(())),
-            Some((_, refusal)) if !search.taken => Ok(Err(Report::StoreRefuses(refusal))),
+            Some((_, refusal)) if !search.taken => Ok(Err(refusal)),
             // It takes now what it refused then: what refused everything has ended meanwhile, and nothing is wrong with the records.
             Some((_, refusal))
                 if !fault::mutant(Mutant::DoubtfulFail) && self.probe(transaction, pool).await? =>
             {
-                Ok(Err(Report::StoreRefuses(refusal)))
+                Ok(Err(refusal))
             }
             Some(last) => {
                 for (at, refusal) in search.doubtful.into_iter().chain([last]) {

@@ -162,10 +162,6 @@ fn interpret(label: &Label, report: Report, started: Instant, attempt: u32) -> (
         }
         Report::Newer(why) => (Applied::Newer, format!("it waits for a newer program: {why}")),
         Report::Broken(why) => (Applied::Broken, why),
-        Report::InTurn => (
-            Applied::StoreRefuses,
-            "many of its records are refused: they are tried one by one after those of another chunk of the tenant".into(),
-        ),
         Report::StoreRefuses(error) => (refused(), format!("the database refuses every record: {error}")),
     }
 }

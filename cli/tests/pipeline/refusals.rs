@@ -9,7 +9,6 @@ use muster_domain::id::{ChunkId, ImportId};
 use muster_domain::options::ImportOptions;
 use muster_domain::outcome::Outcome;
 use muster_queue::{Headers, Message};
-use muster_store::apply::TRYING_LOCK;
 use muster_store::{dispatch, lifecycle, tenants};
 use muster_worker::{Worker, WorkerOptions};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -152,31 +151,6 @@ async fn what_the_database_refuses_for_everybody_waits_and_goes_in_later(backend
         pipeline.ended(import).await.counts,
         Counts { total: 200, inserted: 200, ..Counts::default() }
     );
-    pipeline.settle(worker).await;
-    dispatcher.stop().await;
-    pipeline.finish().await;
-}
-
-/// Trying thousands of records one by one takes the database as much as importing many more: other tenants would feel it.
-#[tokio::test(flavor = "multi_thread")]
-async fn chunks_of_which_much_is_refused_are_tried_one_after_the_other() {
-    let mut pipeline = one_chunk(Backend::Postgres).await;
-    execute(&pipeline, &trigger("new.email ~ '^(user|few[0-4]@)'", "P0001")).await;
-    let place = format!("select pg_advisory_xact_lock({TRYING_LOCK}, {})", pipeline.tenant.get());
-    let elsewhere = holder(&pipeline, &place).await;
-    let import = pipeline.accepted(&people(80), &ImportOptions::default()).await;
-    let (dispatcher, worker) = (pipeline.dispatcher(), pipeline.worker(4));
-    let problems = deferred(&pipeline, import, 2).await;
-    assert!(problems.iter().all(|problem| problem.contains("one by one")), "{problems:?}");
-    assert_eq!(pipeline.report(import).await.counts.pending, 80);
-    // A few may be refused anywhere.
-    let few = pipeline.accepted(&people(20).replace("\nuser", "\nfew"), &ImportOptions::default()).await;
-    assert_eq!(
-        pipeline.ended(few).await.counts,
-        Counts { total: 20, inserted: 15, failed: 5, ..Counts::default() }
-    );
-    drop(elsewhere);
-    assert_eq!(pipeline.ended(import).await.counts, Counts { total: 80, failed: 80, ..Counts::default() });
     pipeline.settle(worker).await;
     dispatcher.stop().await;
     pipeline.finish().await;

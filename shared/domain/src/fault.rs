@@ -593,8 +593,6 @@ table! {
         UndoDeletesUnread = "undo_deletes_unread",
         /// A record whose keys are not stored yet counts as one that says what is stored.
         NewKeysUnseen = "new_keys_unseen",
-        /// Any number of a tenant's chunks are tried record by record at a time.
-        ManyAreTried = "many_are_tried",
         /// A user that an import inserted and changed later counts as touched by somebody else.
         UndoForgetsItsSteps = "undo_forgets_its_steps",
         /// An undo leaves a flag of a verified value beside a value that was never verified.

@@ -32,8 +32,6 @@ use super::{Store, StoreError, Transaction};
 
 /// First key of the advisory locks on tenants; the second is the tenant.
 const TENANT_LOCK: i32 = 0x6d75;
-/// First key of the advisory locks under which many records are tried one by one; the second is the tenant. "TRY1".
-pub const TRYING_LOCK: i32 = 0x5452_5931;
 
 /// Time limits of a worker's connection, kept by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,16 +233,6 @@ pub async fn lock_tenant(
             .await?;
     }
     Ok(())
-}
-
-/// Takes a tenant's only place for trying many records one by one, until the transaction ends. False if another transaction has it.
-pub async fn take_trying_place(connection: &mut PgConnection, tenant: TenantId) -> Result<bool, StoreError> {
-    let taken = sqlx::query_scalar!(
-        r#"select pg_try_advisory_xact_lock($1, $2) as "taken!""#,
-        TRYING_LOCK,
-        tenant.get()
-    );
-    Ok(taken.fetch_one(connection).await?)
 }
 
 /// Begins a transaction that writes users, and takes the tenant's lock (shared or exclusively) in the same round trip.

@@ -46,8 +46,6 @@ pub(crate) enum Report {
     Broken(String),
     /// The database answers, and refuses everything.
     StoreRefuses(StoreError),
-    /// Many records of it are refused, and it is tried record by record after another chunk of the tenant.
-    InTurn,
 }
 
 /// The outcomes of a chunk's records.
