@@ -164,7 +164,7 @@ checks() {
 # On a full disk tests fail for reasons that say nothing: RabbitMQ takes no more messages, and PostgreSQL stops.
 room_on_the_disks() {
     local target=${CARGO_TARGET_DIR:-target} needed=4 short=0 folder free
-    [[ -d $target/debug/deps ]] || needed=16 # a first build
+    [[ -d $target/debug/deps ]] || needed=18 # a first build
     mkdir -p "$target" .services
     for folder in "$target" .services; do
         free=$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1048576) }')
